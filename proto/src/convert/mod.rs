@@ -1,0 +1,53 @@
+//! Wire types to domain types and back: the one place that sees both.
+//!
+//! All that comes from a peer or a disk is bounded and checked here; the errors name the field.
+
+mod record;
+
+pub use record::{decode_record, encode_record};
+
+use crate::ids::NameError;
+
+/// Why bytes are no valid message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConvertError {
+    /// The bytes are no Protobuf message of the expected kind.
+    #[error("not decodable: {0}")]
+    Decode(#[from] prost::DecodeError),
+    /// A field that must be there is missing, or an enum has a value that this version does not know.
+    #[error("{field} is missing or unknown")]
+    Missing {
+        /// The field, as in the `.proto` file.
+        field: &'static str,
+    },
+    /// A name is no name.
+    #[error("{field} {source}")]
+    Name {
+        /// The field, as in the `.proto` file.
+        field: &'static str,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// A field is larger than its limit.
+    #[error("{field} has {got} items or bytes; at most {max} are allowed")]
+    TooLarge {
+        /// The field, as in the `.proto` file.
+        field: &'static str,
+        /// What came.
+        got: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A value contradicts others or has no meaning.
+    #[error("{field} {problem}")]
+    Invalid {
+        /// The field, as in the `.proto` file.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+fn at_most(field: &'static str, got: usize, max: usize) -> Result<(), ConvertError> {
+    if got > max { Err(ConvertError::TooLarge { field, got, max }) } else { Ok(()) }
+}

@@ -1,0 +1,85 @@
+//! What can't be had again, and why.
+
+use std::fmt;
+
+use crate::ranges::SeqRange;
+use crate::seq::{Epoch, Lane, Seq};
+use crate::time::UnixMicros;
+
+/// Why records are lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GapReason {
+    /// The queue's budget was used up and the oldest telemetry had to go.
+    Evicted,
+    /// Power was lost before the records were on disk.
+    Power,
+    /// The disk gave back other bytes than it was given, or none.
+    Corrupt,
+    /// The queue vanished as a whole.
+    Wiped,
+    /// Older than what the gateway still wants.
+    Aged,
+    /// The gateway could not use the record.
+    Rejected,
+}
+
+impl GapReason {
+    /// All reasons, for tables and counters.
+    pub const ALL: [GapReason; 6] = [
+        GapReason::Evicted,
+        GapReason::Power,
+        GapReason::Corrupt,
+        GapReason::Wiped,
+        GapReason::Aged,
+        GapReason::Rejected,
+    ];
+
+    /// The reason's word in output, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GapReason::Evicted => "evicted",
+            GapReason::Power => "power",
+            GapReason::Corrupt => "corrupt",
+            GapReason::Wiped => "wiped",
+            GapReason::Aged => "aged",
+            GapReason::Rejected => "rejected",
+        }
+    }
+}
+
+impl fmt::Display for GapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A span of time of which one or both ends may be unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeSpan {
+    /// Not before this.
+    pub from: Option<UnixMicros>,
+    /// Not after this.
+    pub to: Option<UnixMicros>,
+}
+
+/// Records of one epoch and lane that can't be had again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The start of the agent that they were taken in.
+    pub epoch: Epoch,
+    /// Their lane.
+    pub lane: Lane,
+    /// Their numbers. An end of [`Seq::MAX`]: all that followed, however many they were.
+    pub range: SeqRange,
+    /// Why.
+    pub reason: GapReason,
+    /// When the lost records were taken.
+    pub span: TimeSpan,
+}
+
+impl Gap {
+    /// Whether the number of lost records is unknown.
+    pub fn is_unbounded(&self) -> bool {
+        self.range.last() == Seq::MAX
+    }
+}

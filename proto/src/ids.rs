@@ -1,0 +1,147 @@
+//! Names and ids. Each is its own type, so that no two can be taken for one another.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::limits::NAME_BYTES_MAX;
+
+/// Why a text can't be a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The text has no characters.
+    #[error("is empty; give it at least one character")]
+    Empty,
+    /// The text is longer than [`NAME_BYTES_MAX`].
+    #[error("has {bytes} bytes; at most {NAME_BYTES_MAX} are allowed")]
+    TooLong {
+        /// Length of the refused text.
+        bytes: usize,
+    },
+    /// The text has a control character, which no terminal or log could show.
+    #[error("has the control character {character:?}; use printable text")]
+    Control {
+        /// The first offending character.
+        character: char,
+    },
+}
+
+fn check_name(text: &str) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return Err(NameError::TooLong { bytes: text.len() });
+    }
+    match text.chars().find(|character| character.is_control()) {
+        Some(character) => Err(NameError::Control { character }),
+        None => Ok(()),
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks the text: 1 to [`NAME_BYTES_MAX`] bytes, no control characters.
+            pub fn new(text: impl AsRef<str>) -> Result<Self, NameError> {
+                check_name(text.as_ref())?;
+                Ok(Self(text.as_ref().into()))
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::new(text)
+            }
+        }
+    };
+}
+
+name! {
+    /// Who owns sites, agents and devices. Nothing crosses from one tenant to another.
+    Tenant
+}
+name! {
+    /// A place of a tenant (plant, ship, house) with one time zone.
+    Site
+}
+name! {
+    /// An edge agent's name, unique in its site.
+    AgentName
+}
+name! {
+    /// A device's name, unique in its site. Any printable text, blanks and slashes included.
+    DeviceName
+}
+name! {
+    /// What is measured of a device.
+    MetricName
+}
+
+/// One site's stream of entries.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoomId {
+    /// The owner.
+    pub tenant: Tenant,
+    /// The place.
+    pub site: Site,
+}
+
+impl fmt::Display for RoomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant, self.site)
+    }
+}
+
+/// One agent in all the system.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentId {
+    /// The room that it feeds.
+    pub room: RoomId,
+    /// Its name there.
+    pub agent: AgentName,
+}
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.room, self.agent)
+    }
+}
+
+/// One connection's claim to write an agent's ledger. Random.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

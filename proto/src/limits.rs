@@ -1,0 +1,52 @@
+//! Every bound of the protocol, in one place, checked against each other at compile time.
+
+use std::time::Duration;
+
+/// Longest name of a tenant, site, agent, device or metric, in bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// Longest unit symbol and longest reason of a quality, in bytes.
+pub const SYMBOL_BYTES_MAX: usize = 64;
+
+/// Most readings in one record.
+pub const READINGS_PER_RECORD_MAX: usize = 4_096;
+
+/// Largest encoded record.
+pub const RECORD_BYTES_MAX: usize = 256 * 1024;
+
+/// Largest WebSocket message on the edge link.
+pub const EDGE_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Largest WebSocket message from a client.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Largest WebSocket message to a client.
+pub const SERVER_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The agent fills one Publish up to about this size.
+pub const PUBLISH_BYTES_TARGET: usize = 64 * 1024;
+
+/// Most records in one Publish.
+pub const PUBLISH_RECORDS_MAX: usize = 1_024;
+
+/// Most ranges in a settled set; when there would be more, the backlog closes one first.
+pub const SETTLED_RANGES_MAX: usize = 64;
+
+/// Most epochs that a Hello may name.
+pub const EPOCHS_HELD_MAX: usize = 1_024;
+
+/// Most gaps in one Publish.
+pub const PUBLISH_GAPS_MAX: usize = 256;
+
+/// Backlog in flight stays within what was acknowledged in the last so long (promise 4).
+pub const BACKLOG_WINDOW: Duration = Duration::from_millis(300);
+
+/// What the gateway pings at, and says in Welcome and Connected.
+pub const PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Silence of this length ends a connection.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(35);
+
+const _: () = assert!(RECORD_BYTES_MAX * 2 <= EDGE_MESSAGE_BYTES_MAX);
+const _: () = assert!(PUBLISH_BYTES_TARGET * 2 <= EDGE_MESSAGE_BYTES_MAX);
+const _: () = assert!(PING_INTERVAL.as_millis() * 2 < IDLE_TIMEOUT.as_millis());

@@ -1,0 +1,6 @@
+//! The generated Protobuf types, package `lockgate.v1`.
+//!
+//! Only `convert` and the shells that frame messages see these; everything else speaks domain types.
+#![allow(missing_docs, clippy::pedantic, reason = "generated: its documentation is the comments of the .proto files")]
+
+include!(concat!(env!("OUT_DIR"), "/lockgate.v1.rs"));
