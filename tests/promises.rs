@@ -1,0 +1,1 @@
+//! One module per promise; each tries to break it with real processes.

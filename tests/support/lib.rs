@@ -1,0 +1,1 @@
+//! Everything that promises are tested with: processes, waiting, devices, faults.
