@@ -1,0 +1,81 @@
+//! What joins gateways and remembers: logs, live fan-out, shadows, ledgers. One trait, any engine.
+//!
+//! An engine keeps five promises, and the conformance suite tries to break each of them on every engine:
+//!
+//! * A **step** is one atomic write: ledger, log entries, shadows, publication. It is applied only where the
+//!   ledger stands at (session, n-1); a repeat of the last one answers [`Stepped::Done`] and changes nothing.
+//! * What was answered has reached the configured durability. An error leaves open whether the step was
+//!   applied: asking the same again is always safe.
+//! * A room's **log** has offsets without holes; each entry carries a random stamp and its predecessor's. An
+//!   engine whose store went back and grew anew gives other stamps, so that everyone can see it.
+//! * A **feed** carries what was committed, in the order of the log, after the commit, or says that it lagged.
+//! * A **snapshot**'s position is never newer than its shadows.
+
+pub mod embedded;
+mod feed;
+mod shadow_logic;
+mod types;
+
+#[cfg(test)]
+pub mod conformance;
+
+use async_trait::async_trait;
+use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
+use lockgate_proto::ledger::Ledger;
+use lockgate_proto::position::Position;
+use lockgate_proto::seq::Epoch;
+use tokio::sync::watch;
+
+pub use feed::{Feed, FeedItem};
+pub use types::{
+    BackboneError, DeviceShadow, DeviceSummary, EntryKind, Health, LogRead, LoggedEntry, Opened, ReadLimit, ReadingOrder,
+    ShadowMetric, Snapshot, Step, Stepped,
+};
+
+/// One engine. Any number of gateways may share one, as far as the engine itself can be shared.
+#[async_trait]
+pub trait Backbone: Send + Sync + 'static {
+    /// Gives the agent's ledger to a new session; every older session's steps are refused from now on.
+    ///
+    /// `epochs` are those that the agent holds, the current one last.
+    async fn open_session(
+        &self,
+        agent: &AgentId,
+        session: SessionId,
+        epochs: &[Epoch],
+    ) -> Result<Opened, BackboneError>;
+
+    /// Applies the session's `n`-th step, counted from 1, or says why not. All of it or nothing.
+    async fn step(&self, agent: &AgentId, session: SessionId, n: u64, step: &Step) -> Result<Stepped, BackboneError>;
+
+    /// The newest entry of the room; [`Position::START`] where there is none.
+    async fn head(&self, room: &RoomId) -> Result<Position, BackboneError>;
+
+    /// The entries that follow a position, oldest first.
+    async fn read_after(&self, room: &RoomId, after: Position, limit: ReadLimit) -> Result<LogRead, BackboneError>;
+
+    /// The newest `count` entries, oldest first; never more than fit in the limit.
+    async fn read_last(&self, room: &RoomId, limit: ReadLimit) -> Result<Vec<LoggedEntry>, BackboneError>;
+
+    /// The shadows of all devices, and a position of which they know everything.
+    async fn snapshot(&self, room: &RoomId) -> Result<Snapshot, BackboneError>;
+
+    /// One device's shadow, and a position as in [`Backbone::snapshot`]; `None` where the device is not known.
+    async fn shadow(
+        &self,
+        room: &RoomId,
+        device: &DeviceName,
+    ) -> Result<(Position, Option<DeviceShadow>), BackboneError>;
+
+    /// The devices of the room, by name.
+    async fn devices(&self, room: &RoomId) -> Result<Vec<DeviceSummary>, BackboneError>;
+
+    /// The ledgers of the room's agents, by name: what was stored, what is lost, what is still to come.
+    async fn ledgers(&self, room: &RoomId) -> Result<Vec<(AgentName, Ledger)>, BackboneError>;
+
+    /// Everything that is committed after [`Feed::start`].
+    async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError>;
+
+    /// Whether the store takes writes, now and from now on.
+    fn health(&self) -> watch::Receiver<Health>;
+}
