@@ -1,1 +1,15 @@
-//! Everything that promises are tested with: processes, waiting, devices, faults.
+//! Everything that promises are tested and shown with: real programs, real brokers, real faults.
+//!
+//! Used by the tests of this package and by `cargo demo`. Blocking on purpose: a test reads as a script.
+
+pub mod agent;
+pub mod broker;
+pub mod devices;
+pub mod gateway;
+pub mod ledger;
+pub mod program;
+pub mod proxy;
+pub mod random;
+pub mod stage;
+pub mod wait;
+pub mod watch;

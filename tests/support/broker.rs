@@ -1,0 +1,103 @@
+//! MQTT brokers: Mosquitto for tests, the simulator's own for the demo.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::program::{Program, ours};
+use crate::wait;
+
+/// A Mosquitto that remembers sessions and messages over a restart.
+#[derive(Debug)]
+pub struct Mosquitto {
+    config: PathBuf,
+    log: PathBuf,
+    address: SocketAddr,
+    program: Option<Program>,
+}
+
+impl Mosquitto {
+    /// Starts it in `folder` on a free port.
+    pub fn start(folder: &Path) -> Result<Mosquitto> {
+        let data = folder.join("mosquitto");
+        std::fs::create_dir_all(&data)?;
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let config = data.join("mosquitto.conf");
+        let text = format!(
+            "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
+             autosave_interval 1\nmax_queued_messages 0\nmax_inflight_messages 20\nuser {}\n",
+            address.port(),
+            data.display(),
+            current_user(),
+        );
+        std::fs::write(&config, text)?;
+        let mut broker = Mosquitto { config, log: folder.join("mosquitto.log"), address, program: None };
+        broker.restart()?;
+        Ok(broker)
+    }
+
+    /// Starts it again, at the same address and with what it remembers.
+    pub fn restart(&mut self) -> Result<()> {
+        let mut command = Command::new(mosquitto());
+        command.arg("-c").arg(&self.config);
+        let program = Program::start("mosquitto", &mut command, &self.log)?;
+        wait::until("mosquitto listens", wait::PATIENCE, || TcpStream::connect(self.address).ok())
+            .with_context(|| program.log_tail())?;
+        self.program = Some(program);
+        Ok(())
+    }
+
+    /// SIGTERM: it saves what it remembers, and ends.
+    pub fn stop(&mut self) -> Result<()> {
+        self.program.take().context("mosquitto is not running")?.terminate(Duration::from_secs(10)).map(drop)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL for agents and devices.
+    pub fn url(&self) -> String {
+        format!("mqtt://{}", self.address)
+    }
+}
+
+/// Debian installs it where a person's PATH may not reach.
+fn mosquitto() -> &'static str {
+    if Path::new("/usr/sbin/mosquitto").exists() { "/usr/sbin/mosquitto" } else { "mosquitto" }
+}
+
+/// Started by root, Mosquitto would else become a user who can't write into our folder.
+fn current_user() -> String {
+    std::env::var("USER").ok().filter(|user| !user.is_empty()).unwrap_or_else(|| "root".to_owned())
+}
+
+/// The broker inside the simulator; in memory only.
+#[derive(Debug)]
+pub struct SimBroker {
+    address: SocketAddr,
+    _program: Program,
+}
+
+impl SimBroker {
+    /// Starts it on a free port.
+    pub fn start(folder: &Path) -> Result<SimBroker> {
+        let mut command = Command::new(ours("lockgate-sim")?);
+        command.args(["broker", "--listen", "127.0.0.1:0", "--print-listen"]);
+        let (program, lines) = Program::start_reading("broker", &mut command, &folder.join("broker.log"))?;
+        let line = wait::until("the broker prints its address", wait::PATIENCE, || lines.try_recv().ok())
+            .with_context(|| program.log_tail())?;
+        let printed: serde_json::Value = serde_json::from_str(&line).with_context(|| line.clone())?;
+        let address = printed["listen"].as_str().with_context(|| line.clone())?.parse()?;
+        Ok(SimBroker { address, _program: program })
+    }
+
+    /// The URL for agents and devices.
+    pub fn url(&self) -> String {
+        format!("mqtt://{}", self.address)
+    }
+}

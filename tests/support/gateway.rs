@@ -1,0 +1,112 @@
+//! A gateway with a data folder of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::program::{Program, ours};
+use crate::wait;
+
+/// The tenant of all tests.
+pub const TENANT: &str = "acme";
+/// The site of all tests.
+pub const SITE: &str = "plant-1";
+
+/// A running gateway, or one that was killed and can be started again at the same address.
+#[derive(Debug)]
+pub struct Gateway {
+    data: PathBuf,
+    log: PathBuf,
+    listen: SocketAddr,
+    program: Option<Program>,
+}
+
+impl Gateway {
+    /// Starts a gateway in `folder` on a free port, or on the one given.
+    pub fn start(folder: &Path, port: u16) -> Result<Gateway> {
+        std::fs::create_dir_all(folder)?;
+        let mut gateway = Gateway {
+            data: folder.join("gateway-data"),
+            log: folder.join("gateway.log"),
+            listen: SocketAddr::from(([127, 0, 0, 1], port)),
+            program: None,
+        };
+        gateway.restart()?;
+        Ok(gateway)
+    }
+
+    /// Starts it again, at the same address.
+    pub fn restart(&mut self) -> Result<()> {
+        let mut command = Command::new(ours("lockgate-gateway")?);
+        command.arg("run").arg("--data").arg(&self.data).args(["--print-listen", "--metrics-listen", "127.0.0.1:0"]);
+        command.arg("--listen").arg(self.listen.to_string());
+        let (mut program, lines) = Program::start_reading("gateway", &mut command, &self.log)?;
+        let line = wait::until("the gateway prints its address", wait::PATIENCE, || match lines.try_recv() {
+            Ok(line) => Some(Some(line)),
+            Err(_) if !program.is_running() => Some(None),
+            Err(_) => None,
+        });
+        let Some(line) = line.with_context(|| program.log_tail())? else {
+            bail!("the gateway ended at once\n{}", program.log_tail());
+        };
+        let printed: serde_json::Value = serde_json::from_str(&line).with_context(|| line.clone())?;
+        self.listen = printed["listen"].as_str().with_context(|| line.clone())?.parse()?;
+        self.program = Some(program);
+        Ok(())
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) -> Result<()> {
+        self.program.take().context("the gateway is not running")?.kill()
+    }
+
+    /// SIGTERM, and a clean end within the patience given.
+    pub fn stop(&mut self, patience: Duration) -> Result<()> {
+        let mut program = self.program.take().context("the gateway is not running")?;
+        let status = program.terminate(patience)?;
+        if status.success() { Ok(()) } else { bail!("the gateway ended with {status}\n{}", program.log_tail()) }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// The folder of its store and keys.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The URL for agents and clients.
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.listen)
+    }
+
+    /// A token for a person who may read all.
+    pub fn user_token(&self) -> Result<String> {
+        self.token(&["user", "tester"])
+    }
+
+    /// A token for an agent of the tests' site.
+    pub fn agent_token(&self, agent: &str) -> Result<String> {
+        self.token(&["agent", agent, "--site", SITE])
+    }
+
+    fn token(&self, words: &[&str]) -> Result<String> {
+        let mut command = Command::new(ours("lockgate")?);
+        command.arg("token").args(words).args(["--tenant", TENANT, "--key"]).arg(self.data.join("token.key"));
+        let output = command.output().context("cannot run lockgate token")?;
+        if !output.status.success() {
+            bail!("lockgate token failed: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    /// The end of its log, for a failure's message.
+    pub fn log_tail(&self) -> String {
+        self.program.as_ref().map(Program::log_tail).unwrap_or_default()
+    }
+}
