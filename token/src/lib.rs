@@ -1,1 +1,23 @@
-//! Skeleton.
+//! Tokens: who someone is and what they may do.
+//!
+//! A token is a JWT (RFC 7519) signed by the gateways' key. [`SigningKey::mint`] makes one,
+//! [`SigningKey::verify`] turns one into a [`Grant`], and [`Grant::allows`] is the one place that
+//! decides what may be done with it. The algorithm is the key's own; what a token's header says about
+//! it is only compared. A token without an end is refused, and at its end there is no leeway: both
+//! clocks that matter (minting, checking) are the gateways'. The only crate that names `jsonwebtoken`.
+
+mod claims;
+mod grant;
+mod hex;
+mod key;
+mod key_file;
+mod scope;
+
+#[cfg(test)]
+mod tests;
+
+pub use claims::{SCOPES_MAX, TOKEN_BYTES_MAX};
+pub use grant::{Action, Grant, Identity};
+pub use key::{NewToken, SigningKey, TokenError};
+pub use key_file::KeyError;
+pub use scope::{Pattern, Scope, ScopeError};
