@@ -34,6 +34,18 @@ impl GapReason {
         GapReason::Rejected,
     ];
 
+    /// Position in [`GapReason::ALL`].
+    pub fn index(self) -> usize {
+        match self {
+            GapReason::Evicted => 0,
+            GapReason::Power => 1,
+            GapReason::Corrupt => 2,
+            GapReason::Wiped => 3,
+            GapReason::Aged => 4,
+            GapReason::Rejected => 5,
+        }
+    }
+
     /// The reason's word in output, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,6 +72,22 @@ pub struct TimeSpan {
     pub from: Option<UnixMicros>,
     /// Not after this.
     pub to: Option<UnixMicros>,
+}
+
+impl TimeSpan {
+    /// The span of one instant.
+    pub fn at(instant: UnixMicros) -> TimeSpan {
+        TimeSpan { from: Some(instant), to: Some(instant) }
+    }
+
+    /// The shortest span that holds both; an end that either does not know is not known.
+    #[must_use]
+    pub fn hull(self, other: TimeSpan) -> TimeSpan {
+        TimeSpan {
+            from: self.from.zip(other.from).map(|(left, right)| left.min(right)),
+            to: self.to.zip(other.to).map(|(left, right)| left.max(right)),
+        }
+    }
 }
 
 /// Records of one epoch and lane that can't be had again.

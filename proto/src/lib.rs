@@ -5,9 +5,11 @@
 //! Nothing here knows a clock, a random source, a socket, a file or a log; see docs/architecture.md,
 //! "Pure core".
 
+pub mod entry;
 pub mod gap;
 pub mod ids;
 pub mod limits;
+pub mod loss;
 pub mod position;
 pub mod ranges;
 pub mod reading;
@@ -17,3 +19,9 @@ pub mod time;
 
 pub mod convert;
 pub mod wire;
+
+pub mod backoff;
+pub mod clock;
+pub mod ledger;
+pub mod link;
+pub mod resume;

@@ -38,6 +38,36 @@ pub const EPOCHS_HELD_MAX: usize = 1_024;
 /// Most gaps in one Publish.
 pub const PUBLISH_GAPS_MAX: usize = 256;
 
+/// Longest free text in a frame: a build, a reason, an address.
+pub const TEXT_BYTES_MAX: usize = 512;
+
+/// Most gateways in a GoAway, most capabilities in a Hello.
+pub const GATEWAYS_MAX: usize = 32;
+
+/// Largest encoded entry: a record and its header.
+pub const ENTRY_BYTES_MAX: usize = RECORD_BYTES_MAX + 1024;
+
+/// Credit that a gateway gives unless it is configured otherwise: bytes of records not yet acknowledged.
+pub const WINDOW_BYTES: u64 = 1024 * 1024;
+
+/// The same in records.
+pub const WINDOW_RECORDS: u64 = 8_192;
+
+/// Most ranges that a ledger keeps of one lane; an agent that makes more breaks the protocol.
+pub const LEDGER_RANGES_MAX: usize = 4 * SETTLED_RANGES_MAX;
+
+/// Gaps of one lane that a ledger keeps in detail; when there are twice as many, the older half is folded.
+pub const LEDGER_GAPS_KEPT: usize = 128;
+
+/// Epochs that the agent no longer holds and that a ledger keeps in detail all the same.
+pub const LEDGER_EPOCHS_KEPT: usize = 32;
+
+/// Epochs of which a ledger remembers only that they are over.
+pub const LEDGER_EPOCHS_RETIRED_MAX: usize = 256;
+
+/// A connection that has not said Hello by then is closed; one that got no Welcome, too.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Backlog in flight stays within what was acknowledged in the last so long (promise 4).
 pub const BACKLOG_WINDOW: Duration = Duration::from_millis(300);
 

@@ -55,7 +55,7 @@ impl fmt::Display for Lane {
 }
 
 /// A record's number in its epoch and lane, from 1, without gaps.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(u64);
 
 impl Seq {

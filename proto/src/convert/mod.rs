@@ -2,8 +2,15 @@
 //!
 //! All that comes from a peer or a disk is bounded and checked here; the errors name the field.
 
+mod basic;
+mod edge;
+mod entry;
+mod ledger;
 mod record;
 
+pub use edge::{decode_agent_frame, decode_gateway_frame, encode_agent_frame, encode_gateway_frame};
+pub use entry::{decode_entry, encode_entry, encode_entry_header, encode_gap_body, entry_from_wire};
+pub(crate) use ledger::{ledger_from_bytes, ledger_to_bytes};
 pub use record::{decode_record, encode_record};
 
 use crate::ids::NameError;

@@ -32,11 +32,22 @@ pub fn encode_record(record: &Record) -> Bytes {
 /// The record that the bytes stand for, every bound checked.
 pub fn decode_record(bytes: Bytes) -> Result<Record, ConvertError> {
     at_most("record", bytes.len(), RECORD_BYTES_MAX)?;
+    one_body_only(&bytes)?;
     match wire::Record::decode(bytes)?.body {
         Some(wire::record::Body::Telemetry(telemetry)) => Ok(Record::Telemetry(telemetry_from_wire(telemetry)?)),
         Some(wire::record::Body::Presence(presence)) => Ok(Record::Presence(presence_from_wire(presence)?)),
         None => Err(ConvertError::Missing { field: "body" }),
     }
+}
+
+/// A record is appended, as it came, to the header of an entry. A second field in it would overwrite
+/// what the gateway wrote there: the position, the origin, or the body itself.
+fn one_body_only(bytes: &Bytes) -> Result<(), ConvertError> {
+    let mut rest = bytes.clone();
+    let (_, wire_type) = prost::encoding::decode_key(&mut rest)?;
+    let whole = wire_type == prost::encoding::WireType::LengthDelimited
+        && prost::encoding::decode_varint(&mut rest)? == rest.len() as u64;
+    if whole { Ok(()) } else { Err(ConvertError::Invalid { field: "record", problem: "is more than one body" }) }
 }
 
 /// Hands out indices to values in order of their first use.
@@ -107,7 +118,7 @@ fn telemetry_to_wire(telemetry: &Telemetry) -> wire::Telemetry {
     }
 }
 
-fn telemetry_from_wire(wire: wire::Telemetry) -> Result<Telemetry, ConvertError> {
+pub(super) fn telemetry_from_wire(wire: wire::Telemetry) -> Result<Telemetry, ConvertError> {
     let count = wire.values.len();
     at_most("values", count, READINGS_PER_RECORD_MAX)?;
     at_most("metrics", wire.metrics.len(), READINGS_PER_RECORD_MAX)?;
@@ -143,7 +154,7 @@ fn telemetry_from_wire(wire: wire::Telemetry) -> Result<Telemetry, ConvertError>
     Ok(Telemetry { device: device_name(&wire.device)?, readings, historical: wire.historical })
 }
 
-fn presence_from_wire(wire: wire::Presence) -> Result<Presence, ConvertError> {
+pub(super) fn presence_from_wire(wire: wire::Presence) -> Result<Presence, ConvertError> {
     Ok(Presence {
         device: device_name(&wire.device)?,
         online: wire.online,

@@ -1,0 +1,101 @@
+//! What a Hello tells a ledger: which epochs are over, and what has vanished without a word.
+
+use super::Ledger;
+use crate::gap::{Gap, GapReason, TimeSpan};
+use crate::limits::{LEDGER_EPOCHS_KEPT, LEDGER_EPOCHS_RETIRED_MAX};
+use crate::link::frame::EpochHeld;
+use crate::ranges::SeqRange;
+use crate::seq::{Epoch, Lane, Seq};
+use crate::time::UnixMicros;
+
+/// A Hello that can't be true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HearError {
+    /// The current epoch's numbers went back: a running machine was copied or put back, and numbers
+    /// would be given twice.
+    #[error("numbers of the current epoch went back from {known} to {told} in lane {lane}")]
+    WentBack {
+        /// The lane.
+        lane: Lane,
+        /// The highest number that the ledger knows of.
+        known: Seq,
+        /// The highest number by the Hello.
+        told: Seq,
+    },
+    /// A gap with an open end in an epoch to which the agent still adds.
+    #[error("a gap of the current epoch has an open end")]
+    OpenEnd,
+}
+
+impl Ledger {
+    /// Takes in what a Hello says the agent holds, and its gaps; gives back the gaps that are news.
+    ///
+    /// Numbers that the agent has given, by what the ledger knows, and of which the agent no longer
+    /// knows, are `wiped`. What it knows of and does not hold it will tell itself.
+    pub fn hear(&mut self, held: &[EpochHeld], gaps: &[Gap], now: UnixMicros) -> Result<Vec<Gap>, HearError> {
+        let Some((current, past)) = held.split_last() else { return Ok(Vec::new()) };
+        for lane in Lane::ALL {
+            let (known, told) = (self.last(current.epoch, lane), current.lane(lane).last);
+            if told < known {
+                return Err(HearError::WentBack { lane, known, told });
+            }
+            self.note_last(current.epoch, lane, told);
+        }
+        if gaps.iter().any(|gap| gap.epoch == current.epoch && gap.is_unbounded()) {
+            return Err(HearError::OpenEnd);
+        }
+        let mut news: Vec<Gap> = gaps.iter().flat_map(|gap| self.lose(gap)).collect();
+        for epoch in self.epochs.iter().map(|epoch| epoch.epoch).collect::<Vec<_>>() {
+            if epoch != current.epoch {
+                news.extend(self.close(epoch, past.iter().find(|held| held.epoch == epoch), now));
+            }
+        }
+        self.retire(held);
+        Ok(news)
+    }
+
+    /// Closes an epoch of the agent's past; `held` is `None` where the Hello does not name it.
+    fn close(&mut self, epoch: Epoch, held: Option<&EpochHeld>, now: UnixMicros) -> Vec<Gap> {
+        let mut news = Vec::new();
+        let was_closed = self.epoch_mut(epoch).is_none_or(|ledger| std::mem::replace(&mut ledger.closed, true));
+        for lane in Lane::ALL {
+            let known = self.last(epoch, lane);
+            let told = held.map_or(Seq::NONE, |held| held.lane(lane).last);
+            self.note_last(epoch, lane, told);
+            // Where the ledger never heard the end, more numbers may have been given than it knows of.
+            let end = if was_closed { known } else { Seq::MAX };
+            let vanished = held.is_none() || told < known;
+            let range = SeqRange::new(told.next(), end).filter(|_| vanished);
+            if let Some(range) = range {
+                let span = TimeSpan { from: None, to: Some(now) };
+                news.extend(self.lose(&Gap { epoch, lane, range, reason: GapReason::Wiped, span }));
+            }
+        }
+        news
+    }
+
+    /// Gives up the details of epochs that the agent no longer holds and of which nothing is open; the
+    /// youngest few are kept, so that a late arrival can still withdraw a gap.
+    fn retire(&mut self, held: &[EpochHeld]) {
+        let gone = |epoch: Epoch| held.iter().all(|held| held.epoch != epoch);
+        let over: Vec<Epoch> = self
+            .epochs
+            .iter()
+            .filter(|ledger| gone(ledger.epoch) && ledger.is_settled())
+            .map(|ledger| ledger.epoch)
+            .collect();
+        for epoch in over.iter().take(over.len().saturating_sub(LEDGER_EPOCHS_KEPT)) {
+            let Some(at) = self.epochs.iter().position(|ledger| ledger.epoch == *epoch) else { continue };
+            let ledger = self.epochs.remove(at);
+            self.folded = ledger.lanes.iter().fold(self.folded, |sum, lane| sum.plus(&lane.totals()));
+            self.retired.push(ledger.epoch);
+        }
+        // An epoch that the agent still names must not be forgotten: its records would count as new.
+        let mut excess = self.retired.len().saturating_sub(LEDGER_EPOCHS_RETIRED_MAX);
+        self.retired.retain(|epoch| {
+            let forget = excess > 0 && gone(*epoch);
+            excess -= usize::from(forget);
+            !forget
+        });
+    }
+}
