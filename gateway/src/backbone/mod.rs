@@ -28,9 +28,11 @@ use tokio::sync::watch;
 
 pub use feed::{Feed, FeedItem};
 pub use types::{
-    BackboneError, DeviceShadow, DeviceSummary, EntryKind, Health, LogRead, LoggedEntry, Opened, ReadLimit, ReadingOrder,
-    ShadowMetric, Snapshot, Step, Stepped,
+    BackboneError, DeviceShadow, DeviceSummary, Health, LogRead, LoggedEntry, Opened, ReadLimit, ReadingOrder,
+    ShadowMetric, Snapshot, Stepped,
 };
+pub use lockgate_proto::entry::EntryKind;
+pub use lockgate_proto::link::gateway::{NewEntry, ShadowUpdate, Step};
 
 /// One engine. Any number of gateways may share one, as far as the engine itself can be shared.
 #[async_trait]
@@ -45,8 +47,8 @@ pub trait Backbone: Send + Sync + 'static {
         epochs: &[Epoch],
     ) -> Result<Opened, BackboneError>;
 
-    /// Applies the session's `n`-th step, counted from 1, or says why not. All of it or nothing.
-    async fn step(&self, agent: &AgentId, session: SessionId, n: u64, step: &Step) -> Result<Stepped, BackboneError>;
+    /// Applies the session's step number `n`, counted from 1, or refuses it. All of it or nothing.
+    async fn step(&self, agent: &AgentId, step: &Step) -> Result<Stepped, BackboneError>;
 
     /// The newest entry of the room; [`Position::START`] where there is none.
     async fn head(&self, room: &RoomId) -> Result<Position, BackboneError>;

@@ -1,22 +1,13 @@
 //! What goes into a backbone and what comes out of it.
 
 use bytes::Bytes;
+use lockgate_proto::entry::EntryKind;
 use lockgate_proto::ids::{AgentName, DeviceName};
 use lockgate_proto::ledger::Ledger;
-use lockgate_proto::link::gateway::NewEntry;
 use lockgate_proto::position::{Position, Stamp};
 use lockgate_proto::reading::Reading;
 use lockgate_proto::seq::Seq;
 use lockgate_proto::time::UnixMicros;
-
-/// One atomic write of an agent's session.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// The ledger after the step.
-    pub ledger: Ledger,
-    /// What the step adds to the room's log, in this order.
-    pub entries: Vec<NewEntry>,
-}
 
 /// What became of a request for an agent's ledger.
 #[derive(Clone, Debug)]
@@ -34,25 +25,6 @@ pub enum Stepped {
     Done,
     /// Not applied: another session writes, or the step is not the next. The session is over.
     Refused,
-}
-
-/// What an entry of the log is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EntryKind {
-    /// Readings of one device.
-    Telemetry,
-    /// A device came or went.
-    Presence,
-    /// Records that can't be had again.
-    Gap,
-    /// Records told as lost that came after all.
-    GapWithdrawn,
-}
-
-impl EntryKind {
-    /// All kinds; the place of each is its number in a store and never changes.
-    pub const ALL: [EntryKind; 4] =
-        [EntryKind::Telemetry, EntryKind::Presence, EntryKind::Gap, EntryKind::GapWithdrawn];
 }
 
 /// One entry of a room's log.
