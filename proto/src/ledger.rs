@@ -150,6 +150,11 @@ impl Ledger {
         lanes.fold(self.folded, |sum, lane| sum.plus(&lane.totals()))
     }
 
+    /// Whether a record is still to be stored: it is not, and its epoch is not over.
+    pub fn wants(&self, epoch: Epoch, lane: Lane, seq: Seq) -> bool {
+        self.epoch(epoch).is_some_and(|epoch| epoch.lanes[lane.index()].wants(seq))
+    }
+
     /// Notes a record. In an epoch that is retired or was never heard of, all counts as known.
     pub fn store(&mut self, epoch: Epoch, lane: Lane, seq: Seq) -> Stored {
         match self.epoch_mut(epoch) {

@@ -68,6 +68,20 @@ pub const LEDGER_EPOCHS_RETIRED_MAX: usize = 256;
 /// A connection that has not said Hello by then is closed; one that got no Welcome, too.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The agent asks for the gateway's time this often.
+pub const TIME_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Where the queue could give nothing, it is asked again after so long.
+pub const READ_RETRY: Duration = Duration::from_secs(1);
+
+/// An agent that was asked to leave waits so long for what is in flight.
+pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a frame and each record in it take beside the record's own bytes, at most.
+pub const PUBLISH_OVERHEAD_BYTES: usize = 256;
+/// See [`PUBLISH_OVERHEAD_BYTES`].
+pub const RECORD_OVERHEAD_BYTES: usize = 32;
+
 /// Backlog in flight stays within what was acknowledged in the last so long (promise 4).
 pub const BACKLOG_WINDOW: Duration = Duration::from_millis(300);
 

@@ -184,12 +184,18 @@ impl From<SeqRange> for RangeSet {
     }
 }
 
+impl Extend<SeqRange> for RangeSet {
+    fn extend<I: IntoIterator<Item = SeqRange>>(&mut self, ranges: I) {
+        for range in ranges {
+            self.insert(range);
+        }
+    }
+}
+
 impl FromIterator<SeqRange> for RangeSet {
     fn from_iter<I: IntoIterator<Item = SeqRange>>(ranges: I) -> RangeSet {
         let mut set = RangeSet::new();
-        for range in ranges {
-            set.insert(range);
-        }
+        set.extend(ranges);
         set
     }
 }

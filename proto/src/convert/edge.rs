@@ -128,7 +128,7 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, ConvertError> {
         clock: instant_from_wire(hello.clock_us),
         build: bounded_text("build", hello.build)?,
         capabilities: texts_from_wire("capabilities", hello.capabilities)?,
-        gaps: gaps_from_wire(&hello.gaps, EPOCHS_HELD_MAX)?,
+        gaps: gaps_from_wire(&hello.gaps, Lane::ALL.len() * EPOCHS_HELD_MAX)?,
     })
 }
 

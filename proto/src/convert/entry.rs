@@ -62,14 +62,14 @@ pub fn entry_from_wire(entry: wire::Entry) -> Result<Entry, ConvertError> {
         position: Position { offset: Offset(entry.offset), stamp: Stamp(entry.stamp) },
         previous: Stamp(entry.previous_stamp),
         received_at: UnixMicros(entry.received_at_us),
-        origin: entry.origin.map(origin_from_wire).transpose()?,
+        origin: entry.origin.as_ref().map(origin_from_wire).transpose()?,
     };
     if entry.offset == 0 {
         return Err(ConvertError::Missing { field: "offset" });
     }
     let body = match entry.body {
         Some(wire::entry::Body::Telemetry(telemetry)) => EntryBody::Telemetry(telemetry_from_wire(telemetry)?),
-        Some(wire::entry::Body::Presence(presence)) => EntryBody::Presence(presence_from_wire(presence)?),
+        Some(wire::entry::Body::Presence(presence)) => EntryBody::Presence(presence_from_wire(&presence)?),
         Some(wire::entry::Body::Gap(gap)) => EntryBody::Gap(agent_gap_from_wire(&gap)?),
         Some(wire::entry::Body::GapWithdrawn(gap)) => EntryBody::GapWithdrawn(agent_gap_from_wire(&gap)?),
         None => EntryBody::Unknown,
@@ -77,7 +77,7 @@ pub fn entry_from_wire(entry: wire::Entry) -> Result<Entry, ConvertError> {
     Ok(Entry { header, body })
 }
 
-fn origin_from_wire(origin: wire::Origin) -> Result<Origin, ConvertError> {
+fn origin_from_wire(origin: &wire::Origin) -> Result<Origin, ConvertError> {
     Ok(Origin {
         agent: agent_name(&origin.agent)?,
         epoch: Epoch(origin.epoch),

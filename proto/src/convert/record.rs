@@ -35,7 +35,7 @@ pub fn decode_record(bytes: Bytes) -> Result<Record, ConvertError> {
     one_body_only(&bytes)?;
     match wire::Record::decode(bytes)?.body {
         Some(wire::record::Body::Telemetry(telemetry)) => Ok(Record::Telemetry(telemetry_from_wire(telemetry)?)),
-        Some(wire::record::Body::Presence(presence)) => Ok(Record::Presence(presence_from_wire(presence)?)),
+        Some(wire::record::Body::Presence(presence)) => Ok(Record::Presence(presence_from_wire(&presence)?)),
         None => Err(ConvertError::Missing { field: "body" }),
     }
 }
@@ -154,7 +154,7 @@ pub(super) fn telemetry_from_wire(wire: wire::Telemetry) -> Result<Telemetry, Co
     Ok(Telemetry { device: device_name(&wire.device)?, readings, historical: wire.historical })
 }
 
-pub(super) fn presence_from_wire(wire: wire::Presence) -> Result<Presence, ConvertError> {
+pub(super) fn presence_from_wire(wire: &wire::Presence) -> Result<Presence, ConvertError> {
     Ok(Presence {
         device: device_name(&wire.device)?,
         online: wire.online,

@@ -45,11 +45,12 @@ impl LaneGap {
 }
 
 impl LaneLedger {
+    pub(super) fn wants(&self, seq: Seq) -> bool {
+        Seq::NONE < seq && seq < Seq::MAX && !self.stored.contains(seq) && !self.folded.contains(seq)
+    }
+
     pub(super) fn store(&mut self, seq: Seq) -> LaneStored {
-        let Some(one) = SeqRange::one(seq).filter(|_| seq != Seq::MAX) else { return LaneStored::Known };
-        if self.stored.contains(seq) || self.folded.contains(seq) {
-            return LaneStored::Known;
-        }
+        let Some(one) = SeqRange::one(seq).filter(|_| self.wants(seq)) else { return LaneStored::Known };
         self.last = self.last.max(seq);
         self.stored.insert(one);
         if self.settled.insert(one) {

@@ -3,6 +3,11 @@
 //! Pure. The shell owns the socket and a handle of the queue. The link never holds more of the queue
 //! than what one answer to a `Read` brings.
 
+mod flight;
+mod lanes;
+mod machine;
+mod pump;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +19,8 @@ use crate::link::frame::{AgentFrame, EpochHeld, GatewayFrame};
 use crate::ranges::{RangeSet, SeqRange};
 use crate::seq::{Epoch, Lane, Seq};
 use crate::time::{MonoTime, UnixMicros};
+
+pub use machine::AgentLink;
 
 /// What a link is made with.
 #[derive(Clone, Debug)]
@@ -165,28 +172,4 @@ pub enum Action {
     },
     /// Feed `TimerFired` at this time. Replaces the time before.
     ArmTimer(MonoTime),
-}
-
-/// The agent's end, through all its connections.
-#[derive(Clone, Debug)]
-pub struct AgentLink {
-    config: AgentConfig,
-}
-
-impl AgentLink {
-    /// A link without a connection.
-    pub fn new(config: AgentConfig) -> AgentLink {
-        AgentLink { config }
-    }
-
-    /// The agent's name.
-    pub fn agent(&self) -> &AgentName {
-        &self.config.agent
-    }
-
-    /// Feeds one input; appends what the shell must now do. After a `Close` nothing more comes until
-    /// the next `Connected`; answers to `Read`s of an earlier connection are ignored.
-    pub fn handle(&mut self, now: MonoTime, input: Input, actions: &mut Vec<Action>) {
-        let _ = (now, input, actions);
-    }
 }

@@ -4,6 +4,9 @@
 //! session stores goes through steps: one at a time, numbered, each the whole new ledger with the
 //! entries it stands for. What comes meanwhile is gathered for the next one.
 
+mod intake;
+mod session;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +20,8 @@ use crate::link::frame::{AgentFrame, GatewayFrame, LinkLimits};
 use crate::reading::Reading;
 use crate::seq::Epoch;
 use crate::time::{MonoTime, UnixMicros};
+
+pub use session::EdgeSession;
 
 /// The two clocks of a shell, read together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +73,8 @@ pub enum Input {
     },
     /// New terms.
     Limits(LinkLimits),
-    /// The instance leaves: nothing more is taken; what was taken is still stored and acknowledged.
+    /// The instance leaves. The agent is told; it sends nothing new, waits for what is in flight and
+    /// closes. A shell that has waited long enough closes by itself.
     DrainRequested {
         /// The agent should come back after so long.
         reconnect_after: Duration,
@@ -160,28 +166,4 @@ pub enum ShadowUpdate {
         /// Since when it is known.
         at: UnixMicros,
     },
-}
-
-/// One connection of one agent, from its Hello to its end.
-#[derive(Clone, Debug)]
-pub struct EdgeSession {
-    config: EdgeConfig,
-}
-
-impl EdgeSession {
-    /// A session that waits for its Hello; arms the timer for it.
-    pub fn new(config: EdgeConfig, now: Now, actions: &mut Vec<Action>) -> EdgeSession {
-        actions.push(Action::ArmTimer(now.mono + crate::limits::HELLO_TIMEOUT));
-        EdgeSession { config }
-    }
-
-    /// The session's id.
-    pub fn session(&self) -> SessionId {
-        self.config.session
-    }
-
-    /// Feeds one input; appends what the shell must now do. After a `Close` nothing more comes.
-    pub fn handle(&mut self, now: Now, input: Input, actions: &mut Vec<Action>) {
-        let _ = (now, input, actions);
-    }
 }

@@ -1,0 +1,341 @@
+//! The machine of the gateway's end.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::intake::Intake;
+use super::{Action, Alarm, EdgeConfig, Input, Now, Step};
+use crate::ids::SessionId;
+use crate::ledger::{HearError, Ledger};
+use crate::limits::{HELLO_TIMEOUT, PUBLISH_RECORDS_MAX};
+use crate::link::close::CloseCode;
+use crate::link::frame::{
+    Ack, AgentFrame, EpochSettled, GatewayFrame, GoAway, Hello, LinkLimits, Publish, Reject, Welcome,
+};
+use crate::seq::{Epoch, Lane};
+
+/// First wait before the backbone is asked the same again; doubles up to [`RETRY_MAX`].
+const RETRY_BASE: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// One connection of one agent, from its Hello to its end.
+#[derive(Clone, Debug)]
+pub struct EdgeSession {
+    config: EdgeConfig,
+    phase: Phase,
+    hello: Option<Hello>,
+    /// As of the last step that is known to be stored.
+    ledger: Ledger,
+    /// LIMIT: the window and one message, checked when a Publish comes.
+    gathered: VecDeque<Publish>,
+    gathered_load: Load,
+    flight: Option<Flight>,
+    retries: u32,
+    /// The most credit that was ever given: what is under way may still rely on it.
+    window: Load,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Hello,
+    Opening,
+    Open,
+    Closed,
+}
+
+/// The step that the backbone has, and what is said when it is done.
+#[derive(Clone, Debug)]
+struct Flight {
+    step: Step,
+    load: Load,
+    reply: Reply,
+}
+
+#[derive(Clone, Debug)]
+enum Reply {
+    Welcome,
+    Ack { touched: Vec<(Epoch, Lane)>, rejects: Vec<Reject> },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Load {
+    bytes: u64,
+    records: u64,
+}
+
+impl Load {
+    fn of(publish: &Publish) -> Load {
+        let bytes: usize = publish.records.iter().map(|record| record.record.len()).sum();
+        Load { bytes: bytes as u64, records: publish.records.len() as u64 }
+    }
+
+    fn plus(self, other: Load) -> Load {
+        Load { bytes: self.bytes.saturating_add(other.bytes), records: self.records.saturating_add(other.records) }
+    }
+
+    fn window(limits: &LinkLimits) -> Load {
+        Load { bytes: limits.window_bytes, records: limits.window_records }
+    }
+}
+
+impl EdgeSession {
+    /// A session that waits for its Hello; arms the timer for it.
+    pub fn new(config: EdgeConfig, now: Now, actions: &mut Vec<Action>) -> EdgeSession {
+        actions.push(Action::ArmTimer(now.mono + HELLO_TIMEOUT));
+        EdgeSession {
+            window: Load::window(&config.limits),
+            config,
+            phase: Phase::Hello,
+            hello: None,
+            ledger: Ledger::new(),
+            gathered: VecDeque::new(),
+            gathered_load: Load::default(),
+            flight: None,
+            retries: 0,
+        }
+    }
+
+    /// The session's id.
+    pub fn session(&self) -> SessionId {
+        self.config.session
+    }
+
+    /// What the Hello said, once it came.
+    pub fn hello(&self) -> Option<&Hello> {
+        self.hello.as_ref()
+    }
+
+    /// The ledger as of the last step that is known to be stored.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Whether the session has ended.
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Feeds one input; appends what the shell must now do. After a `Close` nothing more comes.
+    pub fn handle(&mut self, now: Now, input: Input, actions: &mut Vec<Action>) {
+        if self.is_closed() {
+            return;
+        }
+        match input {
+            Input::Frame(AgentFrame::Hello(hello)) => self.on_hello(hello, actions),
+            Input::Frame(AgentFrame::Publish(publish)) => self.on_publish(now, publish, actions),
+            Input::Frame(AgentFrame::Ping { id }) => {
+                actions.push(Action::Send(GatewayFrame::Pong { id, server_time: now.wall }));
+            }
+            Input::BadFrame(why) => self.close(CloseCode::BadFrame, why, actions),
+            Input::Opened(ledger) => self.on_opened(now, ledger, actions),
+            Input::Superseded => self.agent_twice("its current epoch has been superseded".to_owned(), actions),
+            Input::OpenUnknown | Input::StepUnknown => self.retry_later(now, actions),
+            Input::StepDone => self.on_step_done(now, actions),
+            Input::StepRefused => {
+                let why = "another session writes, or the store went back".to_owned();
+                self.close(CloseCode::SessionLost, why, actions);
+            }
+            Input::TimerFired => self.on_timer(actions),
+            Input::Throttle { retry_after } => {
+                let ack = Ack { retry_after: Some(retry_after), ..Ack::default() };
+                self.send_if_open(GatewayFrame::Ack(ack), actions);
+            }
+            Input::Limits(limits) => self.on_limits(limits, actions),
+            Input::DrainRequested { reconnect_after, gateways } => {
+                let reason = CloseCode::ShuttingDown.as_str().to_owned();
+                actions.push(Action::Send(GatewayFrame::GoAway(GoAway { reason, reconnect_after, gateways })));
+            }
+        }
+    }
+
+    fn on_hello(&mut self, hello: Hello, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Hello {
+            return self.close(CloseCode::BadFrame, "a second Hello".to_owned(), actions);
+        }
+        if hello.agent != self.config.agent {
+            let why = format!("the token is of agent {:?}, the Hello of {:?}", self.config.agent, hello.agent);
+            return self.close(CloseCode::Unauthorized, why, actions);
+        }
+        self.phase = Phase::Opening;
+        self.hello = Some(hello);
+        self.open_session(actions);
+    }
+
+    fn open_session(&self, actions: &mut Vec<Action>) {
+        let held = self.hello.iter().flat_map(|hello| &hello.epochs);
+        actions
+            .push(Action::OpenSession { session: self.config.session, epochs: held.map(|held| held.epoch).collect() });
+    }
+
+    fn on_opened(&mut self, now: Now, ledger: Ledger, actions: &mut Vec<Action>) {
+        let Some(hello) = self.hello.as_ref().filter(|_| self.phase == Phase::Opening) else { return };
+        self.phase = Phase::Open;
+        self.retries = 0;
+        let mut intake = Intake::new(ledger.clone(), now.wall);
+        match intake.ledger.hear(&hello.epochs, &hello.gaps, now.wall) {
+            Ok(news) => intake.lost(news),
+            Err(error @ HearError::WentBack { .. }) => return self.agent_twice(error.to_string(), actions),
+            Err(error @ HearError::OpenEnd) => return self.close(CloseCode::BadFrame, error.to_string(), actions),
+        }
+        if intake.ledger == ledger {
+            self.ledger = ledger;
+            return self.welcome(now, actions);
+        }
+        self.ledger = ledger;
+        self.start_step(intake, Load::default(), true, actions);
+    }
+
+    fn on_publish(&mut self, now: Now, publish: Publish, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Open || self.flight.as_ref().is_some_and(Flight::is_welcome) {
+            return self.close(CloseCode::BadFrame, "a Publish before the Welcome".to_owned(), actions);
+        }
+        if let Err(why) = self.check_publish(&publish) {
+            return self.close(CloseCode::BadFrame, why, actions);
+        }
+        self.gathered_load = self.gathered_load.plus(Load::of(&publish));
+        self.gathered.push_back(publish);
+        self.step_if_idle(now, actions);
+    }
+
+    fn check_publish(&self, publish: &Publish) -> Result<(), String> {
+        let in_flight = self.flight.as_ref().map_or(Load::default(), |flight| flight.load);
+        let load = self.gathered_load.plus(in_flight).plus(Load::of(publish));
+        let bytes_max = self.window.bytes.saturating_add(self.config.limits.message_bytes_max as u64);
+        let records_max = self.window.records.saturating_add(PUBLISH_RECORDS_MAX as u64);
+        // A Publish without records costs as much as one record.
+        let frames = self.gathered.len() as u64;
+        if load.bytes > bytes_max || load.records.max(frames) > records_max {
+            return Err(format!("beyond its credit: {} bytes, {} records in flight", load.bytes, load.records));
+        }
+        let mut named = std::iter::once(publish.epoch).chain(publish.gaps.iter().map(|gap| gap.epoch));
+        if let Some(epoch) = named.find(|epoch| !self.ledger.knows(*epoch)) {
+            return Err(format!("epoch {epoch} was not in the Hello"));
+        }
+        let current = self.hello.as_ref().and_then(Hello::current);
+        if publish.gaps.iter().any(|gap| gap.is_unbounded() && Some(gap.epoch) == current) {
+            return Err(HearError::OpenEnd.to_string());
+        }
+        Ok(())
+    }
+
+    fn step_if_idle(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if self.flight.is_some() || self.gathered.is_empty() {
+            return;
+        }
+        let mut intake = Intake::new(self.ledger.clone(), now.wall);
+        for publish in std::mem::take(&mut self.gathered) {
+            if let Err(error) = intake.publish(&self.config, publish) {
+                return self.close(CloseCode::BadFrame, error.to_string(), actions);
+            }
+        }
+        let load = std::mem::take(&mut self.gathered_load);
+        self.start_step(intake, load, false, actions);
+    }
+
+    fn start_step(&mut self, mut intake: Intake, load: Load, welcome: bool, actions: &mut Vec<Action>) {
+        intake.tell_gaps(&self.config.agent);
+        let n = intake.ledger.advance();
+        let step =
+            Step { session: self.config.session, n, ledger: Arc::new(intake.ledger), entries: intake.entries.into() };
+        let reply =
+            if welcome { Reply::Welcome } else { Reply::Ack { touched: intake.touched, rejects: intake.rejects } };
+        actions.extend(intake.alarms.into_iter().map(Action::Alarm));
+        actions.push(Action::Step(step.clone()));
+        self.flight = Some(Flight { step, load, reply });
+    }
+
+    fn on_step_done(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let Some(flight) = self.flight.take() else { return };
+        self.retries = 0;
+        self.ledger = Ledger::clone(&flight.step.ledger);
+        match flight.reply {
+            Reply::Welcome => self.welcome(now, actions),
+            Reply::Ack { touched, rejects } => {
+                actions.extend(rejects.into_iter().map(|reject| Action::Send(GatewayFrame::Reject(reject))));
+                let ack = Ack { epochs: self.settled(&touched), ..Ack::default() };
+                actions.push(Action::Send(GatewayFrame::Ack(ack)));
+            }
+        }
+        self.step_if_idle(now, actions);
+    }
+
+    fn welcome(&self, now: Now, actions: &mut Vec<Action>) {
+        let held = self.hello.iter().flat_map(|hello| &hello.epochs);
+        let lanes: Vec<(Epoch, Lane)> = held.flat_map(|held| Lane::ALL.map(|lane| (held.epoch, lane))).collect();
+        let retention = self.config.retention.map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
+        actions.push(Action::Send(GatewayFrame::Welcome(Welcome {
+            session: self.config.session,
+            epochs: self.settled(&lanes),
+            retention_horizon: retention.map(|micros| now.wall.offset_by(micros.saturating_neg())),
+            server_time: now.wall,
+            limits: self.config.limits,
+        })));
+    }
+
+    fn settled(&self, lanes: &[(Epoch, Lane)]) -> Vec<EpochSettled> {
+        let mut epochs: Vec<EpochSettled> = Vec::new();
+        for (epoch, lane) in lanes {
+            let set = (*lane, self.ledger.settled(*epoch, *lane));
+            match epochs.iter_mut().find(|settled| settled.epoch == *epoch) {
+                Some(settled) => settled.lanes.push(set),
+                None => epochs.push(EpochSettled { epoch: *epoch, lanes: vec![set] }),
+            }
+        }
+        epochs
+    }
+
+    fn retry_later(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Opening || self.flight.is_some() {
+            let wait = RETRY_BASE.saturating_mul(2u32.saturating_pow(self.retries)).min(RETRY_MAX);
+            self.retries = self.retries.saturating_add(1);
+            actions.push(Action::ArmTimer(now.mono + wait));
+        }
+    }
+
+    fn on_timer(&mut self, actions: &mut Vec<Action>) {
+        match (self.phase, &self.flight) {
+            (Phase::Hello, _) => self.close(CloseCode::IdleTimeout, "no Hello came".to_owned(), actions),
+            // The timer of the Hello may still run; only an unknown outcome makes it ask again.
+            (Phase::Opening, _) if self.retries > 0 => self.open_session(actions),
+            (Phase::Open, Some(flight)) if self.retries > 0 => actions.push(Action::Step(flight.step.clone())),
+            (Phase::Opening | Phase::Open | Phase::Closed, _) => {}
+        }
+    }
+
+    fn on_limits(&mut self, limits: LinkLimits, actions: &mut Vec<Action>) {
+        self.config.limits = limits;
+        self.window.bytes = self.window.bytes.max(limits.window_bytes);
+        self.window.records = self.window.records.max(limits.window_records);
+        let ack = Ack { limits: Some(limits), ..Ack::default() };
+        self.send_if_open(GatewayFrame::Ack(ack), actions);
+    }
+
+    /// Before the Welcome an agent expects nothing else.
+    fn send_if_open(&self, frame: GatewayFrame, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Open && self.flight.as_ref().is_none_or(|flight| !flight.is_welcome()) {
+            actions.push(Action::Send(frame));
+        }
+    }
+
+    fn agent_twice(&mut self, why: String, actions: &mut Vec<Action>) {
+        actions.push(Action::Alarm(Alarm::AgentTwice));
+        self.close(CloseCode::AgentTwice, why, actions);
+    }
+
+    fn close(&mut self, code: CloseCode, why: String, actions: &mut Vec<Action>) {
+        self.phase = Phase::Closed;
+        self.flight = None;
+        self.gathered.clear();
+        actions.push(Action::Close { code, why });
+    }
+}
+
+impl Flight {
+    fn is_welcome(&self) -> bool {
+        match self.reply {
+            Reply::Welcome => true,
+            Reply::Ack { .. } => false,
+        }
+    }
+}
