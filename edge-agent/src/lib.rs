@@ -1,1 +1,4 @@
 //! Skeleton.
+
+pub mod dead_letters;
+pub mod queue;
