@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use super::types::LoggedEntry;
 
 /// Entries of one commit, in the order of the log.
-pub type Batch = Arc<[LoggedEntry]>;
+pub(super) type Batch = Arc<[LoggedEntry]>;
 
 /// What a feed tells.
 #[derive(Clone, Debug)]

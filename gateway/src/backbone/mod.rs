@@ -27,12 +27,12 @@ use lockgate_proto::seq::Epoch;
 use tokio::sync::watch;
 
 pub use feed::{Feed, FeedItem};
+pub use lockgate_proto::entry::EntryKind;
+pub use lockgate_proto::link::gateway::{NewEntry, ShadowUpdate, Step};
 pub use types::{
     BackboneError, DeviceShadow, DeviceSummary, Health, LogRead, LoggedEntry, Opened, ReadLimit, ReadingOrder,
     ShadowMetric, Snapshot, Stepped,
 };
-pub use lockgate_proto::entry::EntryKind;
-pub use lockgate_proto::link::gateway::{NewEntry, ShadowUpdate, Step};
 
 /// One engine. Any number of gateways may share one, as far as the engine itself can be shared.
 #[async_trait]

@@ -1,0 +1,266 @@
+//! Shadows on disk and in the writer's hands.
+//!
+//! A device is one row. Its `metrics` column is a version byte, then for each metric: epoch order, seq and
+//! time of receipt (eight bytes each), length (four), all little-endian, and an encoded record of one reading.
+//! That record's device is a placeholder: the row says whose it is. So a step rewrites one row per device,
+//! however many readings it brings, and encodes only the metrics that changed.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use bytes::Bytes;
+use lockgate_proto::convert::{decode_record, encode_record};
+use lockgate_proto::ids::{AgentName, DeviceName};
+use lockgate_proto::reading::Reading;
+use lockgate_proto::record::{Record, Telemetry};
+use lockgate_proto::time::UnixMicros;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::log::damaged;
+use crate::backbone::shadow_logic::{Shadow, Slot, Teller, Told};
+use crate::backbone::{DeviceShadow, DeviceSummary, ReadingOrder, ShadowMetric, ShadowUpdate};
+
+/// LIMIT: the writer keeps so many devices at hand; beyond, it starts afresh and reads those it needs again.
+const DEVICES_KEPT_MAX: usize = 20_000;
+
+const METRICS_VERSION: u8 = 1;
+const MARK_BYTES: usize = 28;
+const COLUMNS: &str = "device, agent, online, presence_epoch_order, presence_seq, last_seen, metric_count, metrics";
+
+/// A reading as it came, or as the row has it.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Fresh(Reading),
+    Stored(Bytes),
+}
+
+/// The shadows that the writer works on.
+pub(super) struct Shadows {
+    placeholder: DeviceName,
+    kept: HashMap<(i64, DeviceName), Shadow<Value>>,
+    changed: Vec<(i64, DeviceName)>,
+}
+
+impl Shadows {
+    pub(super) fn new() -> Shadows {
+        let placeholder = DeviceName::new("-").expect("one printable character is a name");
+        Shadows { placeholder, kept: HashMap::new(), changed: Vec::new() }
+    }
+
+    /// Forgets what was not written; the rows are the truth.
+    pub(super) fn forget(&mut self) {
+        self.kept.clear();
+        self.changed.clear();
+    }
+
+    /// Takes in what a record tells of a device. [`Shadows::write`] has it stored.
+    pub(super) fn tell(
+        &mut self,
+        store: &Connection,
+        (room, device): (i64, &DeviceName),
+        teller: &Teller<'_>,
+        updates: &[ShadowUpdate],
+    ) -> rusqlite::Result<()> {
+        let key = (room, device.clone());
+        let shadow = match self.kept.entry(key.clone()) {
+            Entry::Occupied(kept) => kept.into_mut(),
+            Entry::Vacant(vacant) => {
+                let stored = load(store, room, device)?;
+                vacant.insert(stored.unwrap_or_else(|| Shadow::new(teller.agent.clone())))
+            }
+        };
+        let mut changed = false;
+        for update in updates {
+            changed |= shadow.apply(teller, told(update));
+        }
+        if changed {
+            self.changed.push(key);
+        }
+        Ok(())
+    }
+
+    /// Writes every shadow that changed since the last time.
+    pub(super) fn write(&mut self, store: &Connection) -> rusqlite::Result<()> {
+        self.changed.sort_unstable();
+        self.changed.dedup();
+        for (room, device) in self.changed.drain(..) {
+            let key = (room, device);
+            if let Some(shadow) = self.kept.get_mut(&key) {
+                let metrics = encode(shadow, &self.placeholder);
+                put(store, key.0, &key.1, shadow, &metrics)?;
+            }
+        }
+        if self.kept.len() > DEVICES_KEPT_MAX {
+            self.kept.clear();
+        }
+        Ok(())
+    }
+}
+
+/// One device's shadow, for readers.
+pub(super) fn read_one(store: &Connection, room: i64, device: &DeviceName) -> rusqlite::Result<Option<DeviceShadow>> {
+    let sql = format!("SELECT {COLUMNS} FROM shadows WHERE room = ?1 AND device = ?2");
+    store.prepare_cached(&sql)?.query_row(params![room, device.as_str()], for_people).optional()
+}
+
+/// All shadows of a room by name of the device, for readers.
+pub(super) fn read_all(store: &Connection, room: i64) -> rusqlite::Result<Vec<DeviceShadow>> {
+    let sql = format!("SELECT {COLUMNS} FROM shadows WHERE room = ?1 ORDER BY device");
+    store.prepare_cached(&sql)?.query_map([room], for_people)?.collect()
+}
+
+/// All devices of a room by name.
+pub(super) fn list(store: &Connection, room: i64) -> rusqlite::Result<Vec<DeviceSummary>> {
+    let sql = "SELECT device, agent, online, last_seen, metric_count FROM shadows WHERE room = ?1 ORDER BY device";
+    let summary = |row: &Row<'_>| {
+        Ok(DeviceSummary {
+            device: device_name(row, 0)?,
+            agent: agent_name(row, 1)?,
+            online: row.get(2)?,
+            last_seen: row.get::<_, Option<i64>>(3)?.map(UnixMicros),
+            metrics: usize::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+        })
+    };
+    store.prepare_cached(sql)?.query_map([room], summary)?.collect()
+}
+
+fn put(
+    store: &Connection,
+    room: i64,
+    device: &DeviceName,
+    shadow: &Shadow<Value>,
+    metrics: &[u8],
+) -> rusqlite::Result<()> {
+    store
+        .prepare_cached(
+            "INSERT INTO shadows (room, device, agent, online, presence_epoch_order, presence_seq, last_seen, \
+             metric_count, metrics) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+             ON CONFLICT (room, device) DO UPDATE SET agent = excluded.agent, online = excluded.online, \
+             presence_epoch_order = excluded.presence_epoch_order, presence_seq = excluded.presence_seq, \
+             last_seen = excluded.last_seen, metric_count = excluded.metric_count, metrics = excluded.metrics",
+        )?
+        .execute(params![
+            room,
+            device.as_str(),
+            shadow.agent.as_str(),
+            shadow.online,
+            shadow.presence_order.epoch_order.cast_signed(),
+            shadow.presence_order.seq.cast_signed(),
+            shadow.last_seen.map(|at| at.0),
+            i64::try_from(shadow.metrics.len()).unwrap_or(i64::MAX),
+            metrics,
+        ])
+        .map(drop)
+}
+
+fn load(store: &Connection, room: i64, device: &DeviceName) -> rusqlite::Result<Option<Shadow<Value>>> {
+    let sql = format!("SELECT {COLUMNS} FROM shadows WHERE room = ?1 AND device = ?2");
+    let shadow = |row: &Row<'_>| {
+        let mut shadow = Shadow::new(agent_name(row, 1)?);
+        shadow.online = row.get(2)?;
+        shadow.presence_order = order(row.get(3)?, row.get(4)?);
+        shadow.last_seen = row.get::<_, Option<i64>>(5)?.map(UnixMicros);
+        for stored in decode(row)? {
+            let value = Value::Stored(stored.bytes);
+            let slot = Slot { order: stored.order, received_at: stored.received_at, value };
+            shadow.metrics.insert(stored.reading.metric, slot);
+        }
+        Ok(shadow)
+    };
+    store.prepare_cached(&sql)?.query_row(params![room, device.as_str()], shadow).optional()
+}
+
+fn for_people(row: &Row<'_>) -> rusqlite::Result<DeviceShadow> {
+    let metrics = decode(row)?.into_iter().map(|stored| ShadowMetric {
+        reading: stored.reading,
+        received_at: stored.received_at,
+        order: stored.order,
+    });
+    Ok(DeviceShadow {
+        device: device_name(row, 0)?,
+        agent: agent_name(row, 1)?,
+        online: row.get(2)?,
+        last_seen: row.get::<_, Option<i64>>(5)?.map(UnixMicros),
+        metrics: metrics.collect(),
+    })
+}
+
+/// The `metrics` column; what came fresh is kept encoded from now on.
+fn encode(shadow: &mut Shadow<Value>, placeholder: &DeviceName) -> Vec<u8> {
+    let mut column = Vec::with_capacity(1 + shadow.metrics.len() * (MARK_BYTES + 48));
+    column.push(METRICS_VERSION);
+    for slot in shadow.metrics.values_mut() {
+        if let Value::Fresh(reading) = &slot.value {
+            let telemetry =
+                Telemetry { device: placeholder.clone(), readings: vec![reading.clone()], historical: false };
+            slot.value = Value::Stored(encode_record(&Record::Telemetry(telemetry)));
+        }
+        if let Value::Stored(bytes) = &slot.value {
+            let length = u32::try_from(bytes.len()).expect("a record is limited to far less");
+            column.extend_from_slice(&slot.order.epoch_order.to_le_bytes());
+            column.extend_from_slice(&slot.order.seq.to_le_bytes());
+            column.extend_from_slice(&slot.received_at.0.to_le_bytes());
+            column.extend_from_slice(&length.to_le_bytes());
+            column.extend_from_slice(bytes);
+        }
+    }
+    column
+}
+
+struct Stored {
+    order: ReadingOrder,
+    received_at: UnixMicros,
+    reading: Reading,
+    bytes: Bytes,
+}
+
+fn decode(row: &Row<'_>) -> rusqlite::Result<Vec<Stored>> {
+    const COLUMN: usize = 7;
+    let broken = || damaged(COLUMN, "a shadow is not readable");
+    let column = row.get_ref(COLUMN)?.as_blob().map_err(|_| broken())?;
+    let Some((&METRICS_VERSION, mut rest)) = column.split_first() else { return Err(broken()) };
+    let mut metrics = Vec::new();
+    while !rest.is_empty() {
+        let (stored, after) = decode_metric(rest).ok_or_else(broken)?;
+        metrics.push(stored);
+        rest = after;
+    }
+    Ok(metrics)
+}
+
+fn decode_metric(bytes: &[u8]) -> Option<(Stored, &[u8])> {
+    let (epoch_order, bytes) = bytes.split_first_chunk()?;
+    let (seq, bytes) = bytes.split_first_chunk()?;
+    let (received_at, bytes) = bytes.split_first_chunk()?;
+    let (length, bytes) = bytes.split_first_chunk()?;
+    let (record, rest) = bytes.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    let bytes = Bytes::copy_from_slice(record);
+    let Record::Telemetry(mut telemetry) = decode_record(bytes.clone()).ok()? else { return None };
+    let reading = telemetry.readings.pop()?;
+    let order = ReadingOrder { epoch_order: u64::from_le_bytes(*epoch_order), seq: u64::from_le_bytes(*seq) };
+    let received_at = UnixMicros(i64::from_le_bytes(*received_at));
+    Some((Stored { order, received_at, reading, bytes }, rest))
+}
+
+fn order(epoch_order: i64, seq: i64) -> ReadingOrder {
+    ReadingOrder { epoch_order: epoch_order.cast_unsigned(), seq: seq.cast_unsigned() }
+}
+
+fn device_name(row: &Row<'_>, column: usize) -> rusqlite::Result<DeviceName> {
+    DeviceName::new(row.get::<_, String>(column)?).map_err(|_| damaged(column, "a device has no name"))
+}
+
+pub(super) fn agent_name(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentName> {
+    AgentName::new(row.get::<_, String>(column)?).map_err(|_| damaged(column, "an agent has no name"))
+}
+
+fn told(update: &ShadowUpdate) -> Told<Value> {
+    match update {
+        ShadowUpdate::Metric(reading) => Told::Metric {
+            metric: reading.metric.clone(),
+            sampled_at: reading.sampled_at,
+            value: Value::Fresh(reading.clone()),
+        },
+        ShadowUpdate::Online { online, at } => Told::Online { online: *online, at: *at },
+    }
+}

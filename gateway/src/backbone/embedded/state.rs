@@ -1,0 +1,293 @@
+//! What the writer knows of rooms and ledgers, and how a request changes them within the running transaction.
+//!
+//! All of it is a copy of rows, read when first needed. When a transaction fails, the copies are dropped.
+
+use std::collections::HashMap;
+
+use lockgate_proto::convert::encode_entry;
+use lockgate_proto::entry::EntryHeader;
+use lockgate_proto::ids::{AgentId, AgentName, RoomId, SessionId};
+use lockgate_proto::ledger::Ledger;
+use lockgate_proto::position::Position;
+use lockgate_proto::seq::Epoch;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::feeds::Feeds;
+use super::shadows::Shadows;
+use super::stamps::{RandomFailed, Stamps};
+use super::{log, shadows, store};
+use crate::backbone::shadow_logic::Teller;
+use crate::backbone::{BackboneError, Feed, LoggedEntry, NewEntry, Opened, ReadingOrder, Step, Stepped};
+
+/// LIMIT: rooms, and agents, that are kept at hand; beyond, the writer starts afresh and reads those it needs again.
+const KEPT_MAX: usize = 20_000;
+
+/// Why the running transaction can't be committed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    /// SQLite refused.
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    /// There are no stamps to give.
+    #[error(transparent)]
+    Random(#[from] RandomFailed),
+}
+
+impl WriteError {
+    pub(super) fn meaning(&self) -> BackboneError {
+        match self {
+            WriteError::Sql(failure) => store::meaning(failure),
+            WriteError::Random(failure) => BackboneError::Unavailable { reason: failure.to_string() },
+        }
+    }
+}
+
+pub(super) struct StepRequest {
+    pub(super) agent: AgentId,
+    pub(super) step: Step,
+    /// The step's ledger as it is stored.
+    pub(super) ledger: Vec<u8>,
+}
+
+pub(super) struct OpenRequest {
+    pub(super) agent: AgentId,
+    pub(super) session: SessionId,
+    pub(super) epochs: Vec<Epoch>,
+}
+
+#[derive(Clone, Copy)]
+struct Room {
+    id: i64,
+    head: Position,
+    bytes_through: i64,
+}
+
+#[derive(Clone, Copy)]
+struct LedgerRow {
+    id: i64,
+    session: SessionId,
+    step: u64,
+}
+
+pub(super) struct State {
+    rooms: HashMap<RoomId, Room>,
+    ledgers: HashMap<AgentId, LedgerRow>,
+    shadows: Shadows,
+    stamps: Stamps,
+    feeds: Feeds,
+}
+
+impl State {
+    pub(super) fn new(stamps: Stamps) -> State {
+        State {
+            rooms: HashMap::new(),
+            ledgers: HashMap::new(),
+            shadows: Shadows::new(),
+            stamps,
+            feeds: Feeds::default(),
+        }
+    }
+
+    /// Gives the agent's ledger to a new session.
+    pub(super) fn open(
+        &mut self,
+        store: &Connection,
+        request: &OpenRequest,
+    ) -> Result<Result<Opened, BackboneError>, WriteError> {
+        let room = self.room(store, &request.agent.room)?;
+        let session = request.session.0.cast_signed();
+        let found: Option<(i64, i64, Vec<u8>)> = store
+            .prepare_cached("SELECT id, session, ledger FROM ledgers WHERE room = ?1 AND agent = ?2")?
+            .query_row(params![room.id, request.agent.agent.as_str()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()?;
+        let stored = found.as_ref().map(|(.., bytes)| Ledger::from_bytes(bytes)).transpose();
+        let Ok(stored) = stored else {
+            let what = format!("the ledger of {} is not readable", request.agent);
+            return Ok(Err(BackboneError::Damaged { what }));
+        };
+        let mut ledger = stored.unwrap_or_default();
+        // A second request for the same session, whose first was not heard of: what it has done stays.
+        if found.as_ref().is_some_and(|(_, holder, _)| *holder == session) {
+            return Ok(Ok(Opened::Granted(ledger)));
+        }
+        if ledger.open_session(request.session, &request.epochs).is_err() {
+            return Ok(Ok(Opened::Superseded));
+        }
+        let id = if let Some((id, ..)) = found {
+            write_ledger(store, id, session, 0, &ledger.to_bytes())?;
+            id
+        } else {
+            store
+                .prepare_cached("INSERT INTO ledgers (room, agent, session, step, ledger) VALUES (?1, ?2, ?3, 0, ?4)")?
+                .execute(params![room.id, request.agent.agent.as_str(), session, ledger.to_bytes()])?;
+            store.last_insert_rowid()
+        };
+        let row = LedgerRow { id, session: request.session, step: 0 };
+        self.ledgers.insert(request.agent.clone(), row);
+        Ok(Ok(Opened::Granted(ledger)))
+    }
+
+    /// Applies a step if it is the next one of the session that writes.
+    pub(super) fn step(
+        &mut self,
+        store: &Connection,
+        request: StepRequest,
+    ) -> Result<Result<Stepped, BackboneError>, WriteError> {
+        let Some(row) = self.ledger_row(store, &request.agent)? else { return Ok(Ok(Stepped::Refused)) };
+        let n = request.step.n;
+        if row.session != request.step.session || n == 0 {
+            return Ok(Ok(Stepped::Refused));
+        }
+        if row.step == n {
+            return Ok(Ok(Stepped::Done));
+        }
+        if row.step.checked_add(1) != Some(n) {
+            return Ok(Ok(Stepped::Refused));
+        }
+        write_ledger(store, row.id, row.session.0.cast_signed(), n.cast_signed(), &request.ledger)?;
+        self.ledgers.insert(request.agent.clone(), LedgerRow { step: n, ..row });
+        let mut room = self.room(store, &request.agent.room)?;
+        for entry in &*request.step.entries {
+            self.append(store, &request.agent.room, &mut room, entry)?;
+        }
+        self.rooms.insert(request.agent.room, room);
+        Ok(Ok(Stepped::Done))
+    }
+
+    /// The room's live entries from now on.
+    pub(super) fn subscribe(&mut self, store: &Connection, room: &RoomId) -> rusqlite::Result<Feed> {
+        let head = match self.rooms.get(room) {
+            Some(room) => room.head,
+            None => match log::room_id(store, room)? {
+                Some(id) => log::newest(store, id)?.0,
+                None => Position::START,
+            },
+        };
+        Ok(self.feeds.subscribe(room, head))
+    }
+
+    /// Writes what is written once per transaction.
+    pub(super) fn before_commit(&mut self, store: &Connection) -> Result<(), WriteError> {
+        Ok(self.shadows.write(store)?)
+    }
+
+    pub(super) fn committed(&mut self) {
+        self.feeds.publish();
+        if self.rooms.len() > KEPT_MAX {
+            self.rooms.clear();
+        }
+        if self.ledgers.len() > KEPT_MAX {
+            self.ledgers.clear();
+        }
+    }
+
+    pub(super) fn rolled_back(&mut self) {
+        self.feeds.drop_held();
+        self.rooms.clear();
+        self.ledgers.clear();
+        self.shadows.forget();
+    }
+
+    fn append(
+        &mut self,
+        store: &Connection,
+        room_id: &RoomId,
+        room: &mut Room,
+        entry: &NewEntry,
+    ) -> Result<(), WriteError> {
+        let position = Position { offset: room.head.offset.next(), stamp: self.stamps.draw()? };
+        let header = EntryHeader {
+            position,
+            previous: room.head.stamp,
+            received_at: entry.received_at,
+            origin: entry.origin.clone(),
+        };
+        let logged = LoggedEntry {
+            position,
+            previous: room.head.stamp,
+            device: entry.device.clone(),
+            kind: entry.kind,
+            bytes: encode_entry(&header, &entry.body),
+        };
+        room.head = position;
+        room.bytes_through += i64::try_from(logged.bytes.len()).unwrap_or(i64::MAX);
+        log::append(store, room.id, &logged, entry.received_at.0, room.bytes_through)?;
+        self.feeds.hold(room_id, logged);
+        if let (Some(origin), Some(device)) = (&entry.origin, &entry.device)
+            && !entry.shadow.is_empty()
+        {
+            let teller = Teller {
+                agent: &origin.agent,
+                order: ReadingOrder::new(origin.epoch_order, origin.seq),
+                backlog: origin.backlog,
+                received_at: entry.received_at,
+            };
+            self.shadows.tell(store, (room.id, device), &teller, &entry.shadow)?;
+        }
+        Ok(())
+    }
+
+    /// The room as it stands; its row is made where it is missing.
+    fn room(&mut self, store: &Connection, room: &RoomId) -> Result<Room, WriteError> {
+        if let Some(known) = self.rooms.get(room) {
+            return Ok(*known);
+        }
+        let id = if let Some(id) = log::room_id(store, room)? {
+            id
+        } else {
+            store
+                .prepare_cached("INSERT INTO rooms (tenant, site) VALUES (?1, ?2)")?
+                .execute([room.tenant.as_str(), room.site.as_str()])?;
+            store.last_insert_rowid()
+        };
+        let (head, bytes_through) = log::newest(store, id)?;
+        let known = Room { id, head, bytes_through };
+        self.rooms.insert(room.clone(), known);
+        Ok(known)
+    }
+
+    fn ledger_row(&mut self, store: &Connection, agent: &AgentId) -> Result<Option<LedgerRow>, WriteError> {
+        if let Some(known) = self.ledgers.get(agent) {
+            return Ok(Some(*known));
+        }
+        let room = self.room(store, &agent.room)?;
+        let found = store
+            .prepare_cached("SELECT id, session, step FROM ledgers WHERE room = ?1 AND agent = ?2")?
+            .query_row(params![room.id, agent.agent.as_str()], |row| {
+                let (session, step): (i64, i64) = (row.get(1)?, row.get(2)?);
+                Ok(LedgerRow {
+                    id: row.get(0)?,
+                    session: SessionId(session.cast_unsigned()),
+                    step: step.cast_unsigned(),
+                })
+            })
+            .optional()?;
+        if let Some(row) = found {
+            self.ledgers.insert(agent.clone(), row);
+        }
+        Ok(found)
+    }
+}
+
+fn write_ledger(store: &Connection, id: i64, session: i64, step: i64, ledger: &[u8]) -> rusqlite::Result<()> {
+    store
+        .prepare_cached("UPDATE ledgers SET session = ?2, step = ?3, ledger = ?4 WHERE id = ?1")?
+        .execute(params![id, session, step, ledger])
+        .map(drop)
+}
+
+/// All ledgers of a room by name of the agent, for readers.
+pub(super) fn ledgers(store: &Connection, room: i64) -> rusqlite::Result<Vec<(AgentName, Ledger)>> {
+    let ledger = |row: &Row<'_>| {
+        let agent = shadows::agent_name(row, 0)?;
+        let bytes = row.get_ref(1)?.as_blob().ok();
+        let ledger = bytes.and_then(|bytes| Ledger::from_bytes(bytes).ok());
+        Ok((agent, ledger.ok_or_else(|| log::damaged(1, "a ledger is not readable"))?))
+    };
+    store
+        .prepare_cached("SELECT agent, ledger FROM ledgers WHERE room = ?1 ORDER BY agent")?
+        .query_map([room], ledger)?
+        .collect()
+}
