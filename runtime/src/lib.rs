@@ -1,1 +1,18 @@
-//! Skeleton.
+//! What the programs of Lockgate share: the shells around the pure core.
+//!
+//! `supervisor` starts and stops tasks; `signals` and `logs` tie a program to its system; `clock` and
+//! `random` are the only places that read either; `tls`, `dial` and `link` carry messages. Nothing here
+//! knows what a message says.
+
+mod supervisor;
+
+pub mod clock;
+pub mod dial;
+pub mod link;
+pub mod logs;
+mod random;
+pub mod signals;
+pub mod tls;
+
+pub use random::random;
+pub use supervisor::{StopCause, Stopped, Supervisor};

@@ -1,0 +1,169 @@
+//! Promises of a link, between two ends in memory.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockgate_proto::link::close::CloseCode;
+use tokio::time::Instant;
+
+use super::{Link, LinkError, LinkOptions, Received};
+
+const CLIENT: LinkOptions = LinkOptions::client_at_client();
+const SERVER: LinkOptions = LinkOptions::client_at_gateway();
+
+async fn pair() -> (Link, Link) {
+    Link::pair(&CLIENT, &SERVER).await
+}
+
+fn message(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_arrive_in_order_and_whole() {
+    let (mut client, mut server) = pair().await;
+    let large = Bytes::from(vec![7; SERVER.send_bytes_max]);
+    let sending = async {
+        server.feed(message("one")).await.unwrap();
+        server.send(large.clone()).await.unwrap();
+        server.send(Bytes::new()).await.unwrap();
+        server
+    };
+    let receiving = async {
+        for expected in [message("one"), large.clone(), Bytes::new()] {
+            assert_eq!(client.receive().await.unwrap(), Received::Message(expected));
+        }
+        client
+    };
+    tokio::join!(sending, receiving);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_fed_leaves_while_the_other_direction_is_awaited() {
+    let (mut client, mut server) = pair().await;
+    client.feed(message("question")).await.unwrap();
+    let (answer, question) = tokio::join!(client.receive(), async {
+        let question = server.receive().await.unwrap();
+        server.send(message("answer")).await.unwrap();
+        question
+    });
+    assert_eq!(question, Received::Message(message("question")));
+    assert_eq!(answer.unwrap(), Received::Message(message("answer")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_keep_a_quiet_link_alive() {
+    let (mut client, mut server) = pair().await;
+    let quiet = Duration::from_secs(600);
+    let both = async { tokio::join!(client.receive(), server.receive()) };
+    assert!(tokio::time::timeout(quiet, both).await.is_err(), "neither end gave up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_given_up_after_the_idle_timeout() {
+    let (mut client, _server) = pair().await;
+    let before = Instant::now();
+    let error = client.receive().await.unwrap_err();
+    assert!(matches!(error, LinkError::Idle { .. }));
+    assert_eq!((before.elapsed(), error.close_code()), (CLIENT.idle_timeout, CloseCode::IdleTimeout));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_is_given_up_and_memory_stays_bounded() {
+    let (_client, mut server) = pair().await;
+    let large = Bytes::from(vec![7; 64 * 1024]);
+    let mut sent = 0;
+    let error = loop {
+        match server.send(large.clone()).await {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, LinkError::Stalled { .. }));
+    assert!(sent <= 2, "{sent} messages of the pipe's size were taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_peer_learns_why_a_link_is_closed() {
+    let (client, mut server) = pair().await;
+    let (closed, ()) = tokio::join!(server.receive(), client.close(CloseCode::SlowConsumer));
+    let Received::Closed(closed) = closed.unwrap() else { panic!("closed") };
+    assert_eq!((closed.code(), closed.reason.as_str()), (Some(CloseCode::SlowConsumer), "slow consumer"));
+    assert!(matches!(server.receive().await, Err(LinkError::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_is_answered_at_once_from_either_end() {
+    for server_closes in [false, true] {
+        let (client, server) = pair().await;
+        let (closing, mut other) = if server_closes { (server, client) } else { (client, server) };
+        let (before, words) = (Instant::now(), "ä".repeat(200));
+        let (received, ()) = tokio::join!(
+            async {
+                let received = other.receive().await;
+                other.finish().await;
+                received
+            },
+            closing.close_with(4000, &words)
+        );
+        let Received::Closed(closed) = received.unwrap() else { panic!("closed") };
+        assert_eq!((closed.number, closed.reason), (Some(4000), "ä".repeat(61)));
+        assert_eq!(before.elapsed(), Duration::ZERO, "nobody waited for a timeout");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_connection_is_told_apart_from_a_close() {
+    let (mut client, server) = pair().await;
+    drop(server);
+    assert!(matches!(client.receive().await, Err(LinkError::Cut)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_above_the_limit_breaks_the_link_of_whoever_sent_it() {
+    let larger = LinkOptions { send_bytes_max: SERVER.receive_bytes_max + 1, ..CLIENT };
+    let (mut client, mut server) = Link::pair(&larger, &SERVER).await;
+    let too_large = Bytes::from(vec![0; SERVER.receive_bytes_max + 1]);
+    let (received, _sent) = tokio::join!(server.receive(), client.send(too_large));
+    let error = received.unwrap_err();
+    assert!(matches!(error, LinkError::Unwanted { .. }), "{error:?}");
+    assert_eq!(error.close_code(), CloseCode::BadFrame);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_above_our_own_limit_is_not_sent() {
+    let (mut client, _server) = pair().await;
+    let too_large = Bytes::from(vec![0; CLIENT.send_bytes_max + 1]);
+    assert!(matches!(client.send(too_large).await, Err(LinkError::TooLarge { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_received_message_survives_cancelled_receives() {
+    let (mut client, mut server) = pair().await;
+    let large = Bytes::from(vec![9; 1024 * 1024]);
+    let sending = server.send(large.clone());
+    let receiving = async {
+        loop {
+            tokio::select! {
+                biased;
+                () = tokio::task::yield_now() => {}
+                received = client.receive() => break received.unwrap(),
+            }
+        }
+    };
+    let (sent, received) = tokio::join!(sending, receiving);
+    sent.unwrap();
+    assert_eq!(received, Received::Message(large));
+}
+
+#[tokio::test(start_paused = true)]
+async fn halves_work_apart_and_the_sender_pings() {
+    let (mut client, server) = pair().await;
+    let (mut receiver, mut sender) = server.split();
+    sender.send(message("hello")).await.unwrap();
+    assert_eq!(client.receive().await.unwrap(), Received::Message(message("hello")));
+    sender.ping().await.unwrap();
+    sender.close(4000, "shutting down").await.unwrap();
+    assert!(matches!(client.receive().await.unwrap(), Received::Closed(_)));
+    assert!(matches!(receiver.receive().await.unwrap(), Received::Closed(_)));
+}
