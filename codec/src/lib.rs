@@ -5,10 +5,23 @@
 //! (decode), and what is taken from that tree (mapping). A [`StreamReader`] or [`MessageReader`] applies
 //! it. Nothing here knows a port, a broker, a clock or a file; docs/mapping.md is the language.
 
-mod output;
+mod framing;
+
+mod checksum;
+
+mod topic;
+
+mod decode;
+mod tree;
+
+mod mapping;
+mod number;
+mod time;
+
 mod profile;
 mod reader;
-mod time;
+
+mod output;
 
 pub use output::{
     Counters, DEAD_LETTER_DETAIL_BYTES_MAX, DEAD_LETTER_INPUT_BYTES_MAX, DeadLetter, DeadLetterReason, Decoded, Output,

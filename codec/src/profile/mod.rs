@@ -1,10 +1,25 @@
 //! How a kind of device is read: framing, checksum, routes and mapping, checked and compiled.
 
+mod framing;
+mod layer;
+mod reading;
+mod route;
+mod rules;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockgate_config::{Document, Problems, Table};
 
+use self::layer::Layer;
+use self::reading::Reading;
+use crate::checksum::Checksum;
+use crate::framing::Framing;
+use crate::mapping::{Pattern, Template};
 use crate::reader::{Context, MessageReader, StreamReader};
+use crate::topic::fewest;
+
+pub(crate) use self::route::{Does, Empty, Route};
 
 /// What a source delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,41 +33,89 @@ pub enum Input {
 /// How a kind of device is read.
 #[derive(Debug)]
 pub struct Profile {
-    input: Input,
+    pub(crate) framing: Option<Framing>,
+    pub(crate) checksum: Option<Checksum>,
+    /// The longest pause within a frame.
+    pub(crate) silence: Duration,
+    /// Names the device where nothing else does.
+    pub(crate) device: Option<Template>,
+    pub(crate) constants: Vec<(String, String)>,
+    pub(crate) units: Vec<(Pattern, Option<Arc<str>>)>,
+    pub(crate) routes: Vec<Route>,
 }
 
 impl Profile {
-    /// A profile that is a document of its own; `name` is what people know it as.
+    /// A profile that is a document of its own; `name` is what people know it as. It reads a stream if it
+    /// has a `framing`, else messages. `None`: it can't be used, which has been noted.
     pub fn parse(name: &str, text: &str, problems: &Problems) -> Option<Arc<Profile>> {
         let document = Document::parse(name, text, problems);
-        let root = document.root();
-        let input = if root.has("framing") { Input::Stream } else { Input::Messages };
+        let input = if document.root().has("framing") { Input::Stream } else { Input::Messages };
         document.check(|root| Profile::check(input, root, None))
     }
 
-    /// The profile of a source: the keys in its own block, over those of the shipped or user's profile that
-    /// it names. Reads only keys of the mapping language from `own`; the caller finishes that table.
+    /// The profile of a source: the keys of the mapping language in its own block, over those of the
+    /// profile that it names, whose table is `base`. The caller finishes both tables.
     pub fn check(input: Input, own: &Table<'_>, base: Option<&Table<'_>>) -> Option<Arc<Profile>> {
-        own.has("framing");
+        let mut constants = base.map(layer::names).unwrap_or_default();
+        let own_constants = layer::names(own);
+        constants.retain(|(name, _)| own_constants.iter().all(|(own, _)| own != name));
+        constants.extend(own_constants);
+        let (mut below, mut defined) = (None, Vec::new());
         if let Some(base) = base {
-            base.finish();
+            let reading = Reading::default();
+            below = Some(Layer::read(base, &reading, &constants));
+            reading.check_names(&[]);
+            defined = reading.defined();
         }
-        Some(Arc::new(Profile { input }))
+        let reading = Reading::default();
+        let mut layer = Layer::read(own, &reading, &constants);
+        reading.check_names(&defined);
+        if let Some(below) = below {
+            layer = layer.over(below);
+        }
+        complete(input, own, &layer)?;
+        let device = layer.rules.device.take();
+        let routes = layer.routes();
+        let (framing, silence) =
+            layer.framing.map_or((None, Duration::ZERO), |(framing, silence)| (Some(framing), silence));
+        Some(Arc::new(Profile {
+            framing,
+            checksum: layer.checksum,
+            silence,
+            device,
+            constants,
+            units: layer.units,
+            routes,
+        }))
     }
 
     /// What the profile reads.
     pub fn input(&self) -> Input {
-        self.input
+        if self.framing.is_some() { Input::Stream } else { Input::Messages }
     }
 
-    /// The MQTT topic filters to subscribe to; none covers another.
+    /// The MQTT topic filters to subscribe to; none lets through what another one does.
     pub fn topics(&self) -> Vec<String> {
-        Vec::new()
+        let wanted = self.routes.iter().filter(|route| !matches!(route.does, Does::Ignore));
+        fewest(wanted.flat_map(|route| route.topics.iter().map(crate::topic::Topic::filter)))
+    }
+
+    /// Whether each route names its devices, so that a source needs no `device` of its own.
+    pub fn names_devices(&self) -> bool {
+        let named = |route: &Route| match &route.does {
+            Does::Ignore => true,
+            Does::Read { rules, .. } => {
+                let captured = |topic: &crate::topic::Topic| topic.names().any(|name| name == "device");
+                rules.device.is_some() || !route.topics.is_empty() && route.topics.iter().all(captured)
+            }
+        };
+        self.device.is_some() || self.routes.iter().all(named)
     }
 
     /// A reader of bytes. `None`: the profile reads messages.
     pub fn stream(self: &Arc<Self>, context: Context) -> Option<StreamReader> {
-        (self.input == Input::Stream).then(|| StreamReader::new(Arc::clone(self), context))
+        let framing = self.framing.as_ref()?;
+        Some(StreamReader::new(framing, Arc::clone(self), context))
     }
 
     /// A reader of messages.
@@ -60,3 +123,28 @@ impl Profile {
         MessageReader::new(Arc::clone(self), context)
     }
 }
+
+/// Notes what a source of this kind can't do without.
+fn complete(input: Input, own: &Table<'_>, layer: &Layer) -> Option<()> {
+    let framed = layer.framing.is_some();
+    match input {
+        Input::Stream if !framed && !own.has("framing") => {
+            own.missing("framing", "say how frames are cut, such as `framing = \"lines\"`, or name a `profile`");
+        }
+        Input::Messages if framed => {
+            own.problem("has a framing, but messages are whole already", "remove `framing`, or take another profile");
+        }
+        Input::Messages if !layer.all_have_topics() => {
+            let fix = "give each [[route]] a `topic`, such as \"plant/{device}/state\", or name a `profile`";
+            own.missing("route", fix);
+        }
+        Input::Stream | Input::Messages if !layer.all_decoded() && !own.has("decode") => {
+            own.missing("decode", "say what a frame or message is, such as `decode = \"json\"`, or name a `profile`");
+        }
+        Input::Stream | Input::Messages => return (framed == (input == Input::Stream)).then_some(()),
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! What mappings promise that no capture shows. Profiles are written as users write them.

@@ -1,0 +1,241 @@
+//! Reads places, templates, conditions, times and units; remembers which names are defined and used.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use lockgate_config::{Item, Raw, Table, nearest};
+use lockgate_proto::limits::SYMBOL_BYTES_MAX;
+
+use crate::decode::{Bare, Decoder, KeyValue};
+use crate::mapping::{Condition, Path, Pattern, Place, Source, Subject, Template, TimeRule, Unit, ZoneRule};
+use crate::time::{Form, Zone};
+
+/// One document being read.
+#[derive(Default)]
+pub(super) struct Reading<'d> {
+    defined: RefCell<Vec<String>>,
+    used: RefCell<Vec<(Item<'d>, String)>>,
+}
+
+impl<'d> Reading<'d> {
+    pub(super) fn define<'n>(&self, names: impl IntoIterator<Item = &'n str>) {
+        self.defined.borrow_mut().extend(names.into_iter().map(str::to_owned));
+    }
+
+    fn uses<'n>(&self, item: &Item<'d>, names: impl IntoIterator<Item = &'n str>) {
+        self.used.borrow_mut().extend(names.into_iter().map(|name| (item.clone(), name.to_owned())));
+    }
+
+    pub(super) fn defined(&self) -> Vec<String> {
+        self.defined.borrow().clone()
+    }
+
+    /// Notes each use of a name that nothing defines.
+    pub(super) fn check_names(&self, also: &[String]) {
+        let defined = self.defined.borrow();
+        let all = || defined.iter().chain(also).map(String::as_str).chain(["key", "index", "topic"]);
+        for (item, name) in self.used.borrow().iter().filter(|(_, name)| all().all(|defined| defined != name)) {
+            let fix = match nearest(name, all()) {
+                Some(near) => format!("did you mean `${near}`?"),
+                None => "define it by a topic's {capture}, a group of a pattern, `with` or `names`".to_owned(),
+            };
+            item.problem(format!("uses `${name}`, which nothing defines"), fix);
+        }
+    }
+
+    pub(super) fn template(&self, item: &Item<'d>) -> Option<Template> {
+        let template = noted(item, Template::parse(item.text()?))?;
+        self.uses(item, template.names());
+        Some(template)
+    }
+
+    pub(super) fn pattern(item: &Item<'d>) -> Option<Pattern> {
+        noted(item, Pattern::parse(item.text()?))
+    }
+
+    /// The place of a table that has at most one of `key`, `keys` and `path`.
+    pub(super) fn place(&self, table: &Table<'d>) -> Option<Place> {
+        let key = table.optional("key", |item| item.any_text().map(|key| Place::Key(key.to_owned())));
+        let keys = table.optional("keys", |item| Reading::pattern(item).map(Place::Keys));
+        let path = table.optional("path", |item| noted(item, Path::parse(item.text()?)).map(Place::Path));
+        let written = ["key", "keys", "path"].into_iter().filter(|key| table.has(key)).count();
+        if written > 1 {
+            table.problem("has several places", "keep one of `key`, `keys` and `path`");
+            return None;
+        }
+        let place = key.or(keys).or(path);
+        // A place that is written and can't be used has been noted.
+        let place = if written == 0 { Place::Whole } else { place? };
+        self.define(place.names());
+        Some(place)
+    }
+
+    /// Where a text comes from: a place, or `text`, a template.
+    fn source(&self, table: &Table<'d>) -> Option<Source> {
+        let template = table.item("text");
+        let place = self.place(table)?;
+        match (template, place) {
+            (None, place) => Some(Source::Place(place)),
+            (Some(item), Place::Whole) => self.template(&item).map(Source::Template),
+            (Some(item), _) => {
+                item.problem("stands beside a place", "keep one of `text`, `key`, `keys` and `path`");
+                None
+            }
+        }
+    }
+
+    /// Names bound to fields: `with = { id = "ID", kind = { path = "$.a.b" } }`; a text is a key.
+    pub(super) fn with(&self, item: &Item<'d>) -> Option<Vec<(String, Source)>> {
+        item.table(|table| {
+            let bind = |(name, item): (&'d str, Item<'d>)| {
+                let source = match item.raw()? {
+                    Raw::Table(_) => item.table(|table| self.source(table)),
+                    _ => item.text().map(|key| Source::Place(Place::Key(key.to_owned()))),
+                };
+                self.define([name]);
+                Some((name.to_owned(), source?))
+            };
+            let bound: Vec<_> = table.items().into_iter().map(bind).collect();
+            bound.into_iter().collect()
+        })
+    }
+
+    /// Conditions: one table, or a list of tables that must all hold.
+    pub(super) fn when(&self, item: &Item<'d>) -> Option<Vec<Condition>> {
+        item.one_or_many(|item| item.table(|table| self.condition(table)))
+    }
+
+    fn condition(&self, table: &Table<'d>) -> Option<Condition> {
+        let name = table.optional("name", |item| {
+            let name = item.text()?;
+            self.uses(item, [name]);
+            Some(name.to_owned())
+        });
+        let place = self.place(table);
+        let texts = |item: &Item<'d>| item.one_or_many(scalar_text);
+        let is = table.or("is", Vec::new(), texts);
+        let is_not = table.or("is_not", Vec::new(), texts);
+        let like = table.optional("like", Reading::pattern);
+        let present = table.optional("present", Item::boolean);
+        if ["is", "is_not", "like", "present"].iter().all(|key| !table.has(key)) {
+            table.problem("asks nothing", "add `is`, `is_not`, `like` or `present`");
+        }
+        let subject = match (name, place?) {
+            (None, place) => Subject::Place(place),
+            (Some(name), Place::Whole) => Subject::Name(name),
+            (Some(_), _) => {
+                table.problem("has a name and a place", "keep one of `name`, `key`, `keys` and `path`");
+                return None;
+            }
+        };
+        Some(Condition { subject, is, is_not, like, present })
+    }
+
+    pub(super) fn time(&self, item: &Item<'d>) -> Option<TimeRule> {
+        item.table(|table| {
+            let from = self.source(table);
+            let forms = table.or("form", vec![Form::Iso], |item| item.one_or_many(form));
+            let zone = table.or("zone", ZoneRule::Site, |item| match item.text()? {
+                "site" => Some(ZoneRule::Site),
+                _ => item.parse(|name| name.parse::<Zone>()).map(ZoneRule::Fixed),
+            });
+            Some(TimeRule { from: from?, forms, zone })
+        })
+    }
+
+    /// A unit: text, or a table that says where it stands.
+    pub(super) fn unit(&self, item: &Item<'d>) -> Option<Unit> {
+        let Raw::Table(_) = item.raw()? else { return symbol(item).map(Unit::Fixed) };
+        item.table(|table| {
+            let source = self.source(table);
+            let map = table.or("map", Vec::new(), |item| {
+                item.table(|table| {
+                    let pair = |(key, item): (&str, Item<'d>)| Some((key.to_owned(), symbol(&item)??));
+                    table.items().into_iter().map(pair).collect()
+                })
+            });
+            Some(Unit::From { source: source?, map })
+        })
+    }
+}
+
+/// A unit's symbol; an empty text is none.
+pub(super) fn symbol(item: &Item<'_>) -> Option<Option<Arc<str>>> {
+    let text = item.any_text()?;
+    if text.len() > SYMBOL_BYTES_MAX || text.chars().any(char::is_control) {
+        item.problem("is no unit", format!("give a symbol of at most {SYMBOL_BYTES_MAX} bytes, such as \"kWh\""));
+        return None;
+    }
+    Some((!text.is_empty()).then(|| text.into()))
+}
+
+/// A scalar as a decoder would show its text.
+pub(super) fn scalar_text(item: &Item<'_>) -> Option<String> {
+    match item.raw()? {
+        Raw::Text(text) => Some(text.to_owned()),
+        Raw::Integer(number) => Some(number.to_string()),
+        Raw::Float(number) => Some(number.to_string()),
+        Raw::Bool(flag) => Some(flag.to_string()),
+        Raw::Datetime(_) | Raw::Array(_) | Raw::Table(_) => {
+            item.problem("must be a single value", "give a text, a number, true or false");
+            None
+        }
+    }
+}
+
+/// Notes an error, whose text may have a fix behind `; `.
+pub(super) fn noted<T>(item: &Item<'_>, result: Result<T, String>) -> Option<T> {
+    result
+        .map_err(|error| {
+            let (what, fix) = error.split_once("; ").unwrap_or((&error, ""));
+            item.problem(what, fix);
+        })
+        .ok()
+}
+
+fn form(item: &Item<'_>) -> Option<Form> {
+    let text = item.text()?;
+    if text.contains('%') {
+        return Some(Form::Pattern(text.to_owned()));
+    }
+    item.word(&[
+        ("iso", Form::Iso),
+        ("epoch-s", Form::EpochSeconds),
+        ("epoch-ms", Form::EpochMillis),
+        ("epoch-us", Form::EpochMicros),
+        ("yymmddhhmmss-sw", Form::SummerWinter),
+    ])
+}
+
+#[derive(Clone, Copy)]
+enum Word {
+    Json,
+    Text,
+    KeyValue,
+    Obis,
+}
+
+const WORDS: [(&str, Word); 4] =
+    [("json", Word::Json), ("text", Word::Text), ("key-value", Word::KeyValue), ("obis", Word::Obis)];
+
+/// A decoder: its name, or a table with `kind` and what that kind needs.
+pub(super) fn decoder(item: &Item<'_>) -> Option<Decoder> {
+    let plain = |word| match word {
+        Word::Json => Decoder::Json,
+        Word::Text => Decoder::Text,
+        Word::Obis => Decoder::Obis,
+        Word::KeyValue => {
+            Decoder::KeyValue(KeyValue { between: ",".to_owned(), assign: "=".to_owned(), bare: Bare::Refuse })
+        }
+    };
+    let Raw::Table(_) = item.raw()? else { return item.word(&WORDS).map(plain) };
+    item.table(|table| {
+        let Word::KeyValue = table.required("kind", |item| item.word(&WORDS))? else {
+            return table.required("kind", |item| item.word(&WORDS)).map(plain);
+        };
+        let between = table.or("between", ",", Item::text).to_owned();
+        let assign = table.or("assign", "=", Item::text).to_owned();
+        let bare = table.or("bare", Bare::Refuse, |item| item.word(&Bare::WORDS));
+        Some(Decoder::KeyValue(KeyValue { between, assign, bare }))
+    })
+}
