@@ -1,0 +1,108 @@
+//! Answers to questions about a site: its devices, a shadow, what was lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_proto::gap::{Gap, GapReason};
+use lockgate_proto::ids::{AgentName, DeviceName, RoomId, Site};
+use lockgate_proto::ledger::Ledger;
+use lockgate_proto::seq::Lane;
+use lockgate_proto::wire;
+use lockgate_proto::wire::server_frame::Body;
+use lockgate_token::{Action, Grant};
+
+use crate::backbone::{Backbone, BackboneError};
+use crate::client_session::filter::Filter;
+use crate::client_session::reply;
+use crate::client_session::request::RequestError;
+use crate::metrics::Counter;
+
+/// What a client is told to wait before it asks a backbone again that could not answer.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Most gaps that are told of one agent, the newest; the sums count all of them.
+const GAPS_TOLD_MAX: usize = 1_000;
+
+/// Turns what the backbone could not do into what the client is told.
+pub(super) fn unavailable(error: &BackboneError) -> RequestError {
+    Counter::BackboneFailures.tick();
+    RequestError::unavailable(error.to_string(), ASK_AGAIN_AFTER)
+}
+
+/// The room of a site, if something of it may be seen.
+pub(super) fn enter(grant: &Grant, site: &Site, field: &'static str) -> Result<RoomId, RequestError> {
+    let room = grant.room(site.clone());
+    if grant.allows(Action::EnterRoom(&room)) { Ok(room) } else { Err(forbidden(field, &format!("the site {site:?}"))) }
+}
+
+pub(super) fn forbidden(field: &'static str, what: &str) -> RequestError {
+    let message = format!("the token does not allow to see {what}; it needs a scope telemetry:read:SITE/DEVICE for it");
+    RequestError::new(wire::ErrorCode::Forbidden, field, message)
+}
+
+pub(super) async fn devices(backbone: &dyn Backbone, grant: &Arc<Grant>, site: &Site) -> Result<Body, RequestError> {
+    let room = enter(grant, site, "list_devices.site")?;
+    let mut devices = backbone.devices(&room).await.map_err(|error| unavailable(&error))?;
+    let visible = Filter::default().within(grant, &room);
+    devices.retain(|device| visible.wants(Some(&device.device)));
+    Ok(reply::device_list(site, devices))
+}
+
+pub(super) async fn shadow(
+    backbone: &dyn Backbone,
+    grant: &Grant,
+    site: &Site,
+    device: &DeviceName,
+) -> Result<Body, RequestError> {
+    let room = enter(grant, site, "get_shadow.site")?;
+    if !grant.allows(Action::ReadDevice(&room, device)) {
+        return Err(forbidden("get_shadow.device", &format!("the device {device:?}")));
+    }
+    let (at, shadow) = backbone.shadow(&room, device).await.map_err(|error| unavailable(&error))?;
+    shadow.map(|shadow| reply::shadow_reply(site, at, shadow)).ok_or_else(|| reply::no_such_device(device))
+}
+
+pub(super) async fn loss(backbone: &dyn Backbone, grant: &Grant, site: &Site) -> Result<Body, RequestError> {
+    let room = enter(grant, site, "get_loss.site")?;
+    let ledgers = backbone.ledgers(&room).await.map_err(|error| unavailable(&error))?;
+    let agents = ledgers.iter().map(|(agent, ledger)| agent_loss(agent, ledger)).collect();
+    Ok(Body::Loss(wire::LossReply { site: site.as_str().to_owned(), agents }))
+}
+
+fn agent_loss(agent: &AgentName, ledger: &Ledger) -> wire::AgentLoss {
+    let totals = ledger.totals();
+    let lost = GapReason::ALL.into_iter().map(|reason| (reason, totals.lost_to(reason)));
+    let gaps = ledger.gaps();
+    let told = gaps.len().saturating_sub(GAPS_TOLD_MAX);
+    wire::AgentLoss {
+        agent: agent.as_str().to_owned(),
+        produced: totals.produced,
+        stored: totals.stored,
+        lost: lost
+            .filter(|(_, lost)| lost.records > 0 || lost.unbounded > 0)
+            .map(|(reason, lost)| wire::LossByReason {
+                reason: reply::gap_reason(reason).into(),
+                records: lost.records,
+                unbounded: lost.unbounded,
+            })
+            .collect(),
+        pending: totals.pending,
+        gaps: gaps[told..].iter().map(|gap| wire_gap(gap, agent)).collect(),
+    }
+}
+
+fn wire_gap(gap: &Gap, agent: &AgentName) -> wire::Gap {
+    let lane = match gap.lane {
+        Lane::Events => wire::Lane::Events,
+        Lane::Telemetry => wire::Lane::Telemetry,
+    };
+    wire::Gap {
+        epoch: gap.epoch.0,
+        lane: lane.into(),
+        range: Some(wire::SeqRange { first: gap.range.first().get(), last: gap.range.last().get() }),
+        reason: reply::gap_reason(gap.reason).into(),
+        from_us: gap.span.from.map_or(0, |time| time.0),
+        to_us: gap.span.to.map_or(0, |time| time.0),
+        agent: agent.as_str().to_owned(),
+    }
+}

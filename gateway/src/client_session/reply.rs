@@ -1,0 +1,171 @@
+//! What clients are told: domain values → encoded `ServerFrame`s. Deliveries are framed by the room.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockgate_proto::gap::GapReason;
+use lockgate_proto::ids::{DeviceName, Site};
+use lockgate_proto::position::Position;
+use lockgate_proto::reading::{Quality, Value};
+use lockgate_proto::time::UnixMicros;
+use lockgate_proto::wire;
+use lockgate_proto::wire::server_frame::Body;
+use prost::Message;
+
+use crate::backbone::{DeviceShadow, DeviceSummary, ShadowMetric};
+use crate::client_session::request::RequestError;
+
+/// Answers carry the request's number; this one is for what nobody asked.
+pub(crate) const UNASKED: u32 = 0;
+
+/// How a subscription begins, or goes on elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Begun {
+    /// Everything up to here is settled for the client.
+    pub(crate) position: Position,
+    /// Why what was asked for could not be had; `None`: it was.
+    pub(crate) not_recovered: Option<wire::NotRecovered>,
+    /// The shadows that pass the filter.
+    pub(crate) snapshot: Vec<DeviceShadow>,
+    /// Entries may be left out.
+    pub(crate) filtered: bool,
+}
+
+/// One frame.
+pub(crate) fn encode(id: u32, body: Body) -> Bytes {
+    wire::ServerFrame { id, body: Some(body) }.encode_to_vec().into()
+}
+
+pub(crate) fn error(error: &RequestError) -> Body {
+    Body::Error(wire::Error {
+        code: error.code.into(),
+        message: error.message.clone(),
+        field: error.field.to_owned(),
+        retry_after_ms: error.retry_after.map_or(0, millis),
+    })
+}
+
+pub(crate) fn subscribed(site: &Site, asked_since: bool, begun: Begun) -> wire::Subscribed {
+    wire::Subscribed {
+        site: site.as_str().to_owned(),
+        position: Some(position(begun.position)),
+        recovered: asked_since && begun.not_recovered.is_none(),
+        reason: begun.not_recovered.unwrap_or_default().into(),
+        snapshot: begun.snapshot.into_iter().map(shadow).collect(),
+        time_zone: String::new(),
+        filtered: begun.filtered,
+    }
+}
+
+pub(crate) fn positions<'p>(positions: impl Iterator<Item = (&'p Site, Position)>) -> Body {
+    let positions =
+        positions.map(|(site, at)| wire::SitePosition { site: site.as_str().to_owned(), position: Some(position(at)) });
+    Body::Positions(wire::Positions { positions: positions.collect() })
+}
+
+pub(crate) fn lagged(site: &Site, after: Position, through: Position) -> Body {
+    Body::Lagged(wire::Lagged {
+        site: site.as_str().to_owned(),
+        after: Some(position(after)),
+        through: Some(position(through)),
+    })
+}
+
+pub(crate) fn device_list(site: &Site, devices: Vec<DeviceSummary>) -> Body {
+    let devices = devices.into_iter().map(|summary| wire::DeviceSummary {
+        device: summary.device.as_str().to_owned(),
+        agent: summary.agent.as_str().to_owned(),
+        last_seen_us: micros(summary.last_seen),
+        metrics: u32::try_from(summary.metrics).unwrap_or(u32::MAX),
+        online: summary.online,
+    });
+    Body::DeviceList(wire::DeviceList { site: site.as_str().to_owned(), devices: devices.collect() })
+}
+
+pub(crate) fn shadow_reply(site: &Site, at: Position, device: DeviceShadow) -> Body {
+    let shadow = Some(shadow(device));
+    Body::Shadow(wire::ShadowReply { site: site.as_str().to_owned(), shadow, position: Some(position(at)) })
+}
+
+pub(crate) fn go_away(reason: &str, reconnect_after: Duration) -> Body {
+    let reconnect_after_ms = millis(reconnect_after);
+    Body::GoAway(wire::GoAwayClient { reason: reason.to_owned(), reconnect_after_ms, gateways: Vec::new() })
+}
+
+pub(crate) fn degraded(reason: Option<&str>) -> Body {
+    let degraded = reason.is_some();
+    Body::Degraded(wire::Degraded { degraded, reason: reason.unwrap_or_default().to_owned() })
+}
+
+/// What a client is told where a name is asked for that nobody has told of.
+pub(crate) fn no_such_device(device: &DeviceName) -> RequestError {
+    let message = format!("no device {:?} is known here; `list_devices` tells which are", device.as_str());
+    RequestError::new(wire::ErrorCode::NotFound, "get_shadow.device", message)
+}
+
+pub(crate) fn position(position: Position) -> wire::Position {
+    wire::Position { offset: position.offset.0, stamp: position.stamp.0 }
+}
+
+pub(crate) fn gap_reason(reason: GapReason) -> wire::GapReason {
+    match reason {
+        GapReason::Evicted => wire::GapReason::Evicted,
+        GapReason::Power => wire::GapReason::Power,
+        GapReason::Corrupt => wire::GapReason::Corrupt,
+        GapReason::Wiped => wire::GapReason::Wiped,
+        GapReason::Aged => wire::GapReason::Aged,
+        GapReason::Rejected => wire::GapReason::Rejected,
+    }
+}
+
+pub(crate) fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn micros(time: Option<UnixMicros>) -> i64 {
+    time.map_or(0, |time| time.0)
+}
+
+fn shadow(shadow: DeviceShadow) -> wire::DeviceShadow {
+    wire::DeviceShadow {
+        device: shadow.device.as_str().to_owned(),
+        agent: shadow.agent.as_str().to_owned(),
+        metrics: shadow.metrics.into_iter().map(shadow_metric).collect(),
+        online: shadow.online,
+        last_seen_us: micros(shadow.last_seen),
+    }
+}
+
+fn shadow_metric(metric: ShadowMetric) -> wire::ShadowMetric {
+    let reading = metric.reading;
+    wire::ShadowMetric {
+        metric: Some(wire::Metric {
+            name: reading.metric.as_str().to_owned(),
+            unit: reading.unit.as_deref().unwrap_or_default().to_owned(),
+        }),
+        value: Some(wire::Value { kind: Some(value(reading.value)) }),
+        quality: quality(&reading.quality),
+        sampled_at_us: reading.sampled_at.0,
+        received_at_us: metric.received_at.0,
+    }
+}
+
+fn value(value: Value) -> wire::value::Kind {
+    use wire::value::Kind;
+    match value {
+        Value::Number(number) => Kind::Number(number),
+        Value::Integer(integer) => Kind::Integer(integer),
+        Value::Flag(flag) => Kind::Flag(flag),
+        Value::Text(text) => Kind::Text(text.as_ref().to_owned()),
+        Value::Raw(bytes) => Kind::Raw(bytes),
+    }
+}
+
+fn quality(quality: &Quality) -> Option<wire::Quality> {
+    let (level, reason) = match quality {
+        Quality::Good => return None,
+        Quality::Uncertain(reason) => (wire::quality::Level::Uncertain, reason),
+        Quality::Bad(reason) => (wire::quality::Level::Bad, reason),
+    };
+    Some(wire::Quality { level: level.into(), reason: reason.as_ref().to_owned() })
+}

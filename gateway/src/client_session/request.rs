@@ -1,0 +1,242 @@
+//! What clients ask: bytes → checked requests. Whatever is wrong with one is told by the field at fault.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockgate_proto::ids::{DeviceName, NameError, Site};
+use lockgate_proto::position::{Offset, Position, Stamp};
+use lockgate_proto::wire;
+use prost::Message;
+
+use crate::client_session::filter::Filter;
+
+/// Most devices that a filter may name.
+const FILTER_DEVICES_MAX: usize = 1_024;
+
+/// Most entries that `last` may ask for.
+const LAST_MAX: u32 = 10_000;
+
+/// Longest name of a client's program that is taken over into logs, in characters.
+const CLIENT_NAME_MAX: usize = 64;
+
+/// Request number and request, or why there is none.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The number that the answer carries.
+    pub(crate) id: u32,
+    /// What is asked.
+    pub(crate) request: Result<Request, RequestError>,
+}
+
+/// What a client may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// The first one of every connection.
+    Connect {
+        /// Who it is.
+        token: String,
+        /// Its program, for logs.
+        client: String,
+    },
+    /// Entries of a room.
+    Subscribe(SubscribeRequest),
+    /// Anything that has one answer.
+    Ask(Question),
+}
+
+/// What has one answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// No more entries of a room.
+    Unsubscribe(Site),
+    /// All devices of a site.
+    ListDevices(Site),
+    /// One device's last known values.
+    GetShadow(Site, DeviceName),
+    /// What was lost, by agent.
+    GetLoss(Site),
+}
+
+/// From where on, and which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SubscribeRequest {
+    /// The room.
+    pub(crate) site: Site,
+    /// Which entries.
+    pub(crate) filter: Filter,
+    /// From where on.
+    pub(crate) start: Start,
+    /// With the shadows first.
+    pub(crate) snapshot: bool,
+}
+
+/// From where on entries are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// From now on.
+    Live,
+    /// After this one.
+    Since(Position),
+    /// The last so many, and then from now on.
+    Last(u32),
+}
+
+/// What a client did wrong, or what stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct RequestError {
+    pub(crate) code: wire::ErrorCode,
+    pub(crate) message: String,
+    /// The field at fault, as a path; empty: none.
+    pub(crate) field: &'static str,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl RequestError {
+    /// An error that asking again without change will not cure.
+    pub(crate) fn new(code: wire::ErrorCode, field: &'static str, message: impl Into<String>) -> RequestError {
+        RequestError { code, message: message.into(), field, retry_after: None }
+    }
+
+    fn invalid(field: &'static str, message: impl Into<String>) -> RequestError {
+        RequestError::new(wire::ErrorCode::Invalid, field, message)
+    }
+
+    /// The backbone can't answer now.
+    pub(crate) fn unavailable(message: impl Into<String>, retry_after: Duration) -> RequestError {
+        let retry_after = Some(retry_after);
+        RequestError { retry_after, ..RequestError::new(wire::ErrorCode::Unavailable, "", message) }
+    }
+}
+
+/// Reads one frame.
+///
+/// # Errors
+/// The bytes are no frame at all: nobody can say what they were meant to be.
+pub(crate) fn decode(bytes: Bytes) -> Result<Asked, prost::DecodeError> {
+    let frame = wire::ClientFrame::decode(bytes)?;
+    let request = match frame.request {
+        _ if frame.id == 0 => Err(RequestError::invalid(
+            "id",
+            "id is 0; number your requests from 1, so that their answers can be told apart",
+        )),
+        Some(request) => check(request),
+        None => {
+            Err(RequestError::invalid("request", "the frame has no request, or one that this gateway does not know"))
+        }
+    };
+    Ok(Asked { id: frame.id, request })
+}
+
+fn check(request: wire::client_frame::Request) -> Result<Request, RequestError> {
+    use wire::client_frame::Request as Wire;
+    Ok(match request {
+        Wire::Connect(connect) => Request::Connect {
+            token: connect.token,
+            client: connect.client.chars().filter(|c| !c.is_control()).take(CLIENT_NAME_MAX).collect(),
+        },
+        Wire::Subscribe(subscribe) => Request::Subscribe(check_subscribe(subscribe)?),
+        Wire::Unsubscribe(wire::Unsubscribe { site: name }) => {
+            Request::Ask(Question::Unsubscribe(site("unsubscribe.site", &name)?))
+        }
+        Wire::ListDevices(wire::ListDevices { site: name }) => {
+            Request::Ask(Question::ListDevices(site("list_devices.site", &name)?))
+        }
+        Wire::GetShadow(wire::GetShadow { site: name, device }) => Request::Ask(Question::GetShadow(
+            site("get_shadow.site", &name)?,
+            DeviceName::new(device).map_err(|error| bad_name("get_shadow.device", &error))?,
+        )),
+        Wire::GetLoss(wire::GetLoss { site: name }) => Request::Ask(Question::GetLoss(site("get_loss.site", &name)?)),
+    })
+}
+
+fn check_subscribe(subscribe: wire::Subscribe) -> Result<SubscribeRequest, RequestError> {
+    use wire::subscribe::Start as Wire;
+    let devices = subscribe.filter.unwrap_or_default().devices;
+    if devices.len() > FILTER_DEVICES_MAX {
+        let message = format!("{} devices are named; at most {FILTER_DEVICES_MAX} are allowed", devices.len());
+        return Err(RequestError::invalid("subscribe.filter.devices", message));
+    }
+    let devices: Result<Vec<DeviceName>, NameError> = devices.iter().map(DeviceName::new).collect();
+    let devices = devices.map_err(|error| bad_name("subscribe.filter.devices", &error))?;
+    let start = match subscribe.start {
+        None | Some(Wire::Live(wire::Live {})) => Start::Live,
+        Some(Wire::Since(wire::Position { offset, stamp })) => {
+            Start::Since(Position { offset: Offset(offset), stamp: Stamp(stamp) })
+        }
+        Some(Wire::Last(count)) if count > LAST_MAX => {
+            let message = format!("{count} entries are asked for; at most {LAST_MAX} are allowed");
+            return Err(RequestError::invalid("subscribe.last", message));
+        }
+        Some(Wire::Last(count)) => Start::Last(count),
+    };
+    Ok(SubscribeRequest {
+        site: site("subscribe.site", &subscribe.site)?,
+        filter: Filter::of_devices(devices),
+        start,
+        snapshot: subscribe.snapshot,
+    })
+}
+
+fn site(field: &'static str, name: &str) -> Result<Site, RequestError> {
+    Site::new(name).map_err(|error| bad_name(field, &error))
+}
+
+fn bad_name(field: &'static str, error: &NameError) -> RequestError {
+    RequestError::invalid(field, format!("the name {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn asked(id: u32, request: Option<wire::client_frame::Request>) -> Asked {
+        decode(wire::ClientFrame { id, request }.encode_to_vec().into()).unwrap()
+    }
+
+    fn field_at_fault(subscribe: wire::Subscribe) -> &'static str {
+        asked(1, Some(wire::client_frame::Request::Subscribe(subscribe))).request.unwrap_err().field
+    }
+
+    #[test]
+    fn the_field_at_fault_is_named() {
+        let good = wire::Subscribe { site: "plant".into(), ..Default::default() };
+        assert_eq!(field_at_fault(wire::Subscribe { site: String::new(), ..good.clone() }), "subscribe.site");
+        let filter = Some(wire::Filter { devices: vec!["a\u{7}".into()] });
+        assert_eq!(field_at_fault(wire::Subscribe { filter, ..good.clone() }), "subscribe.filter.devices");
+        let start = Some(wire::subscribe::Start::Last(LAST_MAX + 1));
+        assert_eq!(field_at_fault(wire::Subscribe { start, ..good }), "subscribe.last");
+    }
+
+    #[test]
+    fn a_request_without_number_or_of_an_unknown_kind_is_an_error_and_not_a_bad_frame() {
+        let connect = wire::Connect { token: "t".into(), client: "c\n".into() };
+        let request = Some(wire::client_frame::Request::Connect(connect));
+        assert_eq!(asked(0, request.clone()).request.unwrap_err().field, "id");
+        assert_eq!(asked(7, None).request.unwrap_err().field, "request");
+        let expected = Request::Connect { token: "t".into(), client: "c".into() };
+        assert_eq!(asked(7, request).request.unwrap(), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            drop(decode(bytes.into()));
+        }
+
+        #[test]
+        fn no_damage_to_a_good_frame_makes_the_reader_panic(flip in 0_usize..400, len in 0_usize..100) {
+            let filter = Some(wire::Filter { devices: vec!["pump".into(), "fan".into()] });
+            let start = Some(wire::subscribe::Start::Since(wire::Position { offset: 9, stamp: 10 }));
+            let subscribe = wire::Subscribe { site: "plant".into(), filter, snapshot: true, start };
+            let request = Some(wire::client_frame::Request::Subscribe(subscribe));
+            let mut bytes = wire::ClientFrame { id: 1, request }.encode_to_vec();
+            let bit = flip % (bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bytes.truncate(bytes.len().saturating_sub(len));
+            drop(decode(bytes.into()));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! How a subscription begins, and how it begins anew where its log is no longer the one it was.
+
+use std::sync::Arc;
+
+use lockgate_proto::ids::{RoomId, Site};
+use lockgate_proto::limits::SERVER_MESSAGE_BYTES_MAX;
+use lockgate_proto::position::{Offset, Position};
+use lockgate_proto::wire;
+use lockgate_token::Grant;
+
+use crate::backbone::{Backbone, LogRead, LoggedEntry, ReadLimit, Snapshot};
+use crate::client_session::answer::{enter, forbidden, unavailable};
+use crate::client_session::cursor_logic::Cursor;
+use crate::client_session::filter::Filter;
+use crate::client_session::reply::{self, Begun};
+use crate::client_session::request::{RequestError, Start, SubscribeRequest};
+use crate::client_session::subscriptions::Subscription;
+use crate::context::Context;
+use crate::limits::RECONNECT_AFTER_DRAIN;
+use crate::room::RoomsGone;
+
+/// The largest part of a message that a snapshot may be; the rest is left for what surrounds it.
+const SNAPSHOT_BYTES_MAX: usize = SERVER_MESSAGE_BYTES_MAX - 64 * 1024;
+
+/// A subscription, with what the client gets before anything else.
+pub(super) struct Opening {
+    pub(super) subscription: Subscription,
+    pub(super) subscribed: wire::Subscribed,
+    /// The last entries, where they were asked for.
+    pub(super) entries: Vec<LoggedEntry>,
+}
+
+/// Begins a subscription.
+///
+/// The room is joined first and the log is read second: so whatever is written meanwhile is in one of the
+/// two, and what is in both shows by its links.
+pub(super) async fn open(
+    context: &Context,
+    grant: &Arc<Grant>,
+    request: SubscribeRequest,
+) -> Result<Opening, RequestError> {
+    let site = request.site;
+    let room = enter(grant, &site, "subscribe.site")?;
+    let filter = request.filter.within(grant, &room);
+    if let Some(device) = filter.forbidden() {
+        return Err(forbidden("subscribe.filter.devices", &format!("the device {device:?}")));
+    }
+    let events = context.rooms.join(&room).await.map_err(stopping)?;
+    let backbone = &*context.backbone;
+    let head = backbone.head(&room).await.map_err(|error| unavailable(&error))?;
+    let (mut opened, entries) = begin(backbone, &room, request.start, head).await?;
+    if request.snapshot || opened.not_recovered.is_some() {
+        opened.add(backbone.snapshot(&room).await.map_err(|error| unavailable(&error))?, request.start);
+    }
+    let cursor = Cursor::new(entries.last().map_or(opened.position, |last| last.position), head);
+    let asked_since = matches!(request.start, Start::Since(_));
+    let subscribed = state(&site, &filter, asked_since, opened)
+        .ok_or_else(|| RequestError::new(wire::ErrorCode::Limited, "subscribe.snapshot", SNAPSHOT_TOO_LARGE))?;
+    Ok(Opening { subscription: Subscription::new(site, filter, cursor, events), subscribed, entries })
+}
+
+const SNAPSHOT_TOO_LARGE: &str =
+    "the shadows of all these devices do not fit into one message; filter by devices, or ask for them one by one";
+
+/// What a client is told whose place in the log is none any more.
+pub(super) async fn anew(
+    backbone: &dyn Backbone,
+    room: &RoomId,
+    filter: &Filter,
+    reason: wire::NotRecovered,
+) -> Result<(Position, wire::Resynced), RequestError> {
+    let snapshot = backbone.snapshot(room).await.map_err(|error| unavailable(&error))?;
+    let position = snapshot.position;
+    let not_recovered = Some(reason);
+    let whole = Opened { position, not_recovered, snapshot: Some(snapshot) };
+    let bare = Opened { position, not_recovered, snapshot: None };
+    let subscribed = state(&room.site, filter, true, whole)
+        .or_else(|| state(&room.site, filter, true, bare))
+        .expect("a statement without shadows fits into a message");
+    Ok((position, wire::Resynced { subscribed: Some(subscribed) }))
+}
+
+/// Where a subscription begins.
+struct Opened {
+    position: Position,
+    not_recovered: Option<wire::NotRecovered>,
+    snapshot: Option<Snapshot>,
+}
+
+impl Opened {
+    fn at(position: Position) -> Opened {
+        Opened { position, not_recovered: None, snapshot: None }
+    }
+
+    fn lost(head: Position, reason: wire::NotRecovered) -> Opened {
+        Opened { position: head, not_recovered: Some(reason), snapshot: None }
+    }
+
+    /// Who begins now begins where the shadows stand; who reads on from the past keeps its place, and the
+    /// shadows are as of at least that.
+    fn add(&mut self, snapshot: Snapshot, start: Start) {
+        if start == Start::Live || self.not_recovered.is_some() {
+            self.position = snapshot.position;
+        }
+        self.snapshot = Some(snapshot);
+    }
+}
+
+async fn begin(
+    backbone: &dyn Backbone,
+    room: &RoomId,
+    start: Start,
+    head: Position,
+) -> Result<(Opened, Vec<LoggedEntry>), RequestError> {
+    match start {
+        Start::Live | Start::Last(0) => Ok((Opened::at(head), Vec::new())),
+        Start::Since(since) => {
+            // One entry is enough to learn whether the position still is one.
+            let probe = ReadLimit { entries_max: 1, bytes_max: 0 };
+            let read = backbone.read_after(room, since, probe).await.map_err(|error| unavailable(&error))?;
+            let opened = match read {
+                LogRead::Entries(_) => Opened::at(since),
+                LogRead::Trimmed => Opened::lost(head, wire::NotRecovered::Trimmed),
+                LogRead::Diverged => Opened::lost(head, wire::NotRecovered::Diverged),
+            };
+            Ok((opened, Vec::new()))
+        }
+        Start::Last(count) => {
+            let limit = ReadLimit { entries_max: count, bytes_max: SERVER_MESSAGE_BYTES_MAX };
+            let entries = backbone.read_last(room, limit).await.map_err(|error| unavailable(&error))?;
+            let position = entries.first().map_or(head, |first| Position {
+                offset: Offset(first.position.offset.0.saturating_sub(1)),
+                stamp: first.previous,
+            });
+            Ok((Opened::at(position), entries))
+        }
+    }
+}
+
+/// The statement for the client; `None` where its shadows do not fit into a message.
+fn state(site: &Site, filter: &Filter, asked_since: bool, opened: Opened) -> Option<wire::Subscribed> {
+    let mut snapshot = opened.snapshot.map(|snapshot| snapshot.devices).unwrap_or_default();
+    snapshot.retain(|shadow| filter.wants(Some(&shadow.device)));
+    let (position, not_recovered, filtered) = (opened.position, opened.not_recovered, filter.leaves_out());
+    let subscribed = reply::subscribed(site, asked_since, Begun { position, not_recovered, snapshot, filtered });
+    (prost::Message::encoded_len(&subscribed) <= SNAPSHOT_BYTES_MAX).then_some(subscribed)
+}
+
+fn stopping(gone: RoomsGone) -> RequestError {
+    RequestError::unavailable(gone.to_string(), RECONNECT_AFTER_DRAIN)
+}

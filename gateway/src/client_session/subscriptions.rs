@@ -1,0 +1,180 @@
+//! The subscriptions of one connection: one per room, and the next thing that any of their rooms tells.
+
+use std::task::Poll;
+
+use lockgate_proto::ids::Site;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::ReusableBoxFuture;
+
+use crate::client_session::cursor_logic::Cursor;
+use crate::client_session::filter::Filter;
+use crate::metrics::{Gauge, GaugeGuard};
+use crate::room::RoomEvent;
+
+type Heard = (Result<RoomEvent, RecvError>, Receiver<RoomEvent>);
+
+/// One room that the client listens to.
+pub(crate) struct Subscription {
+    pub(crate) site: Site,
+    pub(crate) filter: Filter,
+    pub(crate) cursor: Cursor,
+    next: ReusableBoxFuture<'static, Heard>,
+    _open: GaugeGuard,
+}
+
+impl Subscription {
+    /// Listens to what `events` brings from now on.
+    pub(crate) fn new(site: Site, filter: Filter, cursor: Cursor, events: Receiver<RoomEvent>) -> Subscription {
+        let next = ReusableBoxFuture::new(hear(events));
+        Subscription { site, filter, cursor, next, _open: Gauge::SubscriptionsOpen.hold() }
+    }
+}
+
+async fn hear(mut events: Receiver<RoomEvent>) -> Heard {
+    let heard = events.recv().await;
+    (heard, events)
+}
+
+/// What is to be done for one of the subscriptions.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// Its room told something.
+    Told(RoomEvent),
+    /// Its room went over entries that it had not taken.
+    Overrun,
+    /// It reads the log: a slice is due.
+    Slice,
+    /// Its room has ended, as the gateway does.
+    Ended,
+}
+
+/// All subscriptions of one connection.
+#[derive(Default)]
+pub(crate) struct Subscriptions {
+    all: Vec<Subscription>,
+    /// Where the next look around begins, so that a busy room does not hide the others.
+    turn: usize,
+}
+
+impl Subscriptions {
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Subscription> {
+        self.all.iter()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Subscription> {
+        self.all.get_mut(index)
+    }
+
+    pub(crate) fn has(&self, site: &Site) -> bool {
+        self.all.iter().any(|subscription| subscription.site == *site)
+    }
+
+    /// Puts in a subscription; one of the same room is replaced.
+    pub(crate) fn put(&mut self, subscription: Subscription) {
+        self.remove(&subscription.site);
+        self.all.push(subscription);
+    }
+
+    /// Whether there was one to take out.
+    pub(crate) fn remove(&mut self, site: &Site) -> bool {
+        let before = self.all.len();
+        self.all.retain(|subscription| subscription.site != *site);
+        self.all.len() < before
+    }
+
+    /// The next thing to do for any of them, in turn. Cancel safe: what was not returned comes at the next call.
+    pub(crate) async fn next(&mut self) -> (usize, Due) {
+        std::future::poll_fn(|context| {
+            for step in 0..self.all.len() {
+                let index = (self.turn + step) % self.all.len();
+                let subscription = &mut self.all[index];
+                if subscription.cursor.is_catching_up() {
+                    self.turn = index + 1;
+                    return Poll::Ready((index, Due::Slice));
+                }
+                if let Poll::Ready((heard, events)) = subscription.next.poll(context) {
+                    subscription.next.set(hear(events));
+                    self.turn = index + 1;
+                    let due = match heard {
+                        Ok(event) => Due::Told(event),
+                        Err(RecvError::Lagged(_)) => Due::Overrun,
+                        Err(RecvError::Closed) => Due::Ended,
+                    };
+                    return Poll::Ready((index, due));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::broadcast;
+
+    use super::*;
+    use crate::room::Batch;
+    use crate::room::tests::{chain, position};
+
+    fn live(site: &str, events: &broadcast::Sender<RoomEvent>) -> Subscription {
+        let mut cursor = Cursor::new(position(1, 0), position(1, 0));
+        cursor.on_read(&[], false);
+        Subscription::new(Site::new(site).unwrap(), Filter::default(), cursor, events.subscribe())
+    }
+
+    fn batch(site: &str, offset: u64) -> RoomEvent {
+        let entries = chain(1, offset..=offset);
+        RoomEvent::Batch(Arc::new(Batch::cut(&Site::new(site).unwrap(), &entries.into()).remove(0)))
+    }
+
+    #[tokio::test]
+    async fn a_busy_room_does_not_hide_a_quiet_one() {
+        let (busy, _keep) = broadcast::channel(64);
+        let (quiet, _keep) = broadcast::channel(64);
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.put(live("busy", &busy));
+        subscriptions.put(live("quiet", &quiet));
+        for offset in 1..=20 {
+            busy.send(batch("busy", offset)).unwrap();
+        }
+        quiet.send(batch("quiet", 1)).unwrap();
+        let mut turns = Vec::new();
+        for _ in 0..3 {
+            turns.push(subscriptions.next().await.0);
+        }
+        assert!(turns.contains(&1), "{turns:?}");
+    }
+
+    #[tokio::test]
+    async fn an_overrun_is_told_and_then_the_rest_of_the_ring() {
+        let (events, _keep) = broadcast::channel(4);
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.put(live("plant", &events));
+        for offset in 1..=9 {
+            events.send(batch("plant", offset)).unwrap();
+        }
+        assert!(matches!(subscriptions.next().await, (0, Due::Overrun)));
+        assert!(matches!(subscriptions.next().await, (0, Due::Told(RoomEvent::Batch(_)))));
+    }
+
+    #[tokio::test]
+    async fn a_second_subscription_of_a_room_replaces_the_first() {
+        let (events, _keep) = broadcast::channel(4);
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.put(live("plant", &events));
+        subscriptions.put(live("plant", &events));
+        assert_eq!(subscriptions.len(), 1);
+        assert_eq!(events.receiver_count(), 2);
+        assert!(subscriptions.remove(&Site::new("plant").unwrap()));
+        assert!(!subscriptions.remove(&Site::new("plant").unwrap()));
+        assert_eq!(events.receiver_count(), 1);
+    }
+}

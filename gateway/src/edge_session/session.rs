@@ -1,0 +1,226 @@
+//! One agent's session, from its first frame to its last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockgate_proto::convert::{decode_agent_frame, encode_gateway_frame};
+use lockgate_proto::ids::{AgentId, SessionId};
+use lockgate_proto::limits::IDLE_TIMEOUT;
+use lockgate_proto::link::close::CloseCode;
+use lockgate_proto::link::frame::{AgentFrame, LinkLimits};
+use lockgate_proto::link::gateway::{Action, Alarm, EdgeConfig, EdgeSession, Input as MachineInput, Now};
+use lockgate_token::Grant;
+use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, info, info_span, warn};
+
+use crate::context::Context;
+use crate::edge_session::calls::{self, Call};
+use crate::limits::{DRAIN_PATIENCE, RECONNECT_AFTER_DRAIN};
+use crate::metrics::{Counter, Gauge, SessionKind};
+use crate::peer::{End, Heard, Peer};
+
+/// Timers can't look farther; an agent that stays connected for so long connects again.
+const EXPIRY_FARTHEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Who was let in at the door.
+pub(crate) struct Visitor {
+    pub(crate) agent: AgentId,
+    pub(crate) grant: Grant,
+}
+
+/// Runs an agent's session on a fresh connection until either end ends it.
+pub(crate) async fn run(mut peer: Peer, visitor: Visitor, context: Context) {
+    let session = SessionId(lockgate_runtime::random());
+    let span = info_span!("edge_session", %session, agent = %visitor.agent);
+    let end = serve(&mut peer, session, visitor, context).instrument(span).await;
+    Counter::SessionsClosed(SessionKind::Edge, end.word()).tick();
+    peer.close(&end).await;
+}
+
+async fn serve(peer: &mut Peer, session: SessionId, visitor: Visitor, context: Context) -> End {
+    let _open = Gauge::SessionsOpen(SessionKind::Edge).hold();
+    Counter::SessionsOpened(SessionKind::Edge).tick();
+    info!("Agent connected.");
+    let edge = &context.config.edge;
+    let config = EdgeConfig {
+        agent: visitor.agent.agent.clone(),
+        session,
+        retention: Some(context.config.retention.age),
+        limits: LinkLimits {
+            window_bytes: edge.window_bytes,
+            window_records: edge.window_records,
+            ping_interval: edge.ping_interval,
+            ..LinkLimits::default()
+        },
+    };
+    let left = visitor.grant.expires_at.0.saturating_sub(context.clock.wall().0);
+    let now = Instant::now();
+    let mut actions = Vec::new();
+    let machine = EdgeSession::new(config, clocks(&context), &mut actions);
+    let mut shell = Shell {
+        peer,
+        machine,
+        agent: visitor.agent,
+        call: None,
+        timer: None,
+        ping_at: now + edge.ping_interval,
+        expires: now + Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(EXPIRY_FARTHEST),
+        drained_at: None,
+        context,
+    };
+    let end = match shell.run(actions).await {
+        Ok(never) => match never {},
+        Err(end) => end,
+    };
+    info!(%end, "Edge session ended.");
+    end
+}
+
+fn clocks(context: &Context) -> Now {
+    Now { mono: context.clock.now(), wall: context.clock.wall() }
+}
+
+struct Shell<'p> {
+    peer: &'p mut Peer,
+    context: Context,
+    machine: EdgeSession,
+    agent: AgentId,
+    /// INVARIANT: at most one question at the backbone.
+    call: Option<Call>,
+    timer: Option<Instant>,
+    ping_at: Instant,
+    expires: Instant,
+    /// When we close by ourselves, after the agent was told to go.
+    drained_at: Option<Instant>,
+}
+
+/// What the loop gathers.
+enum Input {
+    Drain,
+    Drained,
+    Expired,
+    Ping,
+    Timer,
+    Answer(MachineInput),
+    Heard(Heard),
+}
+
+impl Shell<'_> {
+    async fn run(&mut self, mut actions: Vec<Action>) -> Result<std::convert::Infallible, End> {
+        loop {
+            for action in actions.drain(..) {
+                self.perform(action).await?;
+            }
+            self.peer.flush().await?;
+            let input = self.next_input().await?;
+            self.handle(input, &mut actions).await?;
+        }
+    }
+
+    async fn next_input(&mut self) -> Result<Input, End> {
+        let far = self.expires;
+        let answer = async {
+            match self.call.as_mut() {
+                Some(call) => call.await,
+                None => std::future::pending().await,
+            }
+        };
+        Ok(tokio::select! {
+            biased;
+            () = self.context.drain.cancelled(), if self.drained_at.is_none() => Input::Drain,
+            // CANCEL-SAFE: they only wait.
+            () = sleep_until(self.drained_at.unwrap_or(far)), if self.drained_at.is_some() => Input::Drained,
+            () = sleep_until(self.expires) => Input::Expired,
+            () = sleep_until(self.ping_at) => Input::Ping,
+            // CANCEL-SAFE: the call stays where it is and is asked again.
+            answer = answer => Input::Answer(answer),
+            // CANCEL-SAFE: they only wait.
+            () = sleep_until(self.timer.unwrap_or(far)), if self.timer.is_some() => Input::Timer,
+            // CANCEL-SAFE: a half-read frame stays in the socket's buffer.
+            heard = self.peer.hear() => Input::Heard(heard?),
+        })
+    }
+
+    async fn handle(&mut self, input: Input, actions: &mut Vec<Action>) -> Result<(), End> {
+        let input = match input {
+            Input::Drain => {
+                self.drained_at = Some(Instant::now() + DRAIN_PATIENCE);
+                MachineInput::DrainRequested { reconnect_after: RECONNECT_AFTER_DRAIN, gateways: Vec::new() }
+            }
+            Input::Drained => return Err(End::close(CloseCode::ShuttingDown, "the gateway is stopping")),
+            Input::Expired => return Err(End::close(CloseCode::Unauthorized, "the token has expired")),
+            Input::Ping => return self.ping().await,
+            Input::Timer => {
+                self.timer = None;
+                MachineInput::TimerFired
+            }
+            Input::Answer(answer) => {
+                self.call = None;
+                answer
+            }
+            Input::Heard(Heard::Sign) => return Ok(()),
+            Input::Heard(Heard::Frame(frame)) => match read(frame) {
+                Some(input) => input,
+                None => return Ok(()),
+            },
+        };
+        self.machine.handle(clocks(&self.context), input, actions);
+        Ok(())
+    }
+
+    async fn perform(&mut self, action: Action) -> Result<(), End> {
+        match action {
+            Action::OpenSession { session, epochs } => {
+                let backbone = Arc::clone(&self.context.backbone);
+                self.call = Some(calls::open_session(backbone, self.agent.clone(), session, epochs));
+            }
+            Action::Step(step) => {
+                self.call = Some(calls::step(Arc::clone(&self.context.backbone), self.agent.clone(), step));
+            }
+            Action::Send(frame) => self.peer.feed(encode_gateway_frame(&frame)).await?,
+            Action::Close { code, why } => return Err(End::close(code, why)),
+            Action::ArmTimer(at) => self.timer = Some(self.context.clock.tokio_instant(at)),
+            Action::Alarm(alarm) => tell(&alarm),
+        }
+        Ok(())
+    }
+
+    /// Asks for a sign of life, and ends a connection on which there was none for too long.
+    async fn ping(&mut self) -> Result<(), End> {
+        if self.peer.heard_at().elapsed() > IDLE_TIMEOUT {
+            return Err(End::close(CloseCode::IdleTimeout, "nothing was heard for too long"));
+        }
+        self.ping_at = Instant::now() + self.context.config.edge.ping_interval;
+        self.peer.ping().await
+    }
+}
+
+/// What the machine gets to hear of a frame; `None` for one of a later version, which is skipped.
+fn read(frame: Bytes) -> Option<MachineInput> {
+    Counter::EdgeBytes.add(frame.len() as u64);
+    match decode_agent_frame(frame) {
+        Ok(frame) => {
+            if matches!(frame, Some(AgentFrame::Publish(_))) {
+                Counter::EdgePublishes.tick();
+            }
+            frame.map(MachineInput::Frame)
+        }
+        Err(error) => {
+            Counter::FramesBad(SessionKind::Edge).tick();
+            Some(MachineInput::BadFrame(error.to_string()))
+        }
+    }
+}
+
+fn tell(alarm: &Alarm) {
+    match alarm {
+        Alarm::AgentTwice => {
+            warn!("Two agents hold one identity: a copied card, or two programs on one queue. One was refused.");
+        }
+        Alarm::Rejected { origin, reason } => {
+            Counter::EdgeRecordsRejected.tick();
+            warn!(epoch = %origin.epoch, lane = %origin.lane, seq = %origin.seq, reason, "Record can't be used.");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Bounds of the gateway that nobody has to configure, and how they hang together.
+
+use std::time::Duration;
+
+use lockgate_proto::limits::{RECORD_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX};
+
+/// Batches that a room keeps for subscribers which have not taken them yet. One that is farther behind
+/// reads the log instead.
+pub const ROOM_RING_BATCHES: usize = 128;
+
+/// A room cuts what it hands out into frames of about this size, so that the ring is bounded in bytes too.
+pub const DELIVERY_BYTES_TARGET: usize = 64 * 1024;
+
+/// Entries that one read of the log asks for.
+pub const LOG_READ_ENTRIES_MAX: u32 = 512;
+
+/// Bytes that one read of the log asks for.
+pub const LOG_READ_BYTES_MAX: usize = 256 * 1024;
+
+/// Requests to the registry of rooms that may wait; those who ask wait with them.
+pub const ROOM_REQUESTS_MAX: usize = 64;
+
+/// Connections to the listener for metrics.
+pub const METRICS_CONNECTIONS_MAX: usize = 32;
+
+/// Longest HTTP request head, which is all that a request may have before it is a WebSocket.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// A connection that asks for nothing but pages is closed when it is this old.
+pub const PAGE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// A connection whose upgrade was answered must have become a WebSocket within this time.
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a peer may take to let us write one frame before it counts as gone.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a peer has for its half of a WebSocket close.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The accept loop rests this long when the system is out of file descriptors or memory.
+pub const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// How often the backbone is asked whether it is there, and after which time it counts as lost.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What peers are told to wait before they come back when the gateway stops: as long as a restart takes.
+pub const RECONNECT_AFTER_DRAIN: Duration = Duration::from_millis(500);
+
+/// After an agent was told to go, it has so long for what is in flight; then we close.
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// WebSocket read buffer of a client's connection: thousands of them are idle.
+pub const CLIENT_READ_BUFFER_BYTES: usize = 1024;
+
+/// WebSocket read buffer of an agent's connection.
+pub const EDGE_READ_BUFFER_BYTES: usize = 16 * 1024;
+
+/// WebSocket write buffer of any connection.
+pub const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+
+const _: () = assert!(DELIVERY_BYTES_TARGET + RECORD_BYTES_MAX * 2 <= SERVER_MESSAGE_BYTES_MAX);
+const _: () = assert!(LOG_READ_BYTES_MAX + RECORD_BYTES_MAX * 2 <= SERVER_MESSAGE_BYTES_MAX);

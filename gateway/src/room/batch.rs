@@ -1,0 +1,121 @@
+//! A batch as a room hands it out: entries in order, and the one frame that delivers them all.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lockgate_proto::ids::{DeviceName, Site};
+use lockgate_proto::position::Position;
+
+use crate::backbone::LoggedEntry;
+use crate::limits::DELIVERY_BYTES_TARGET;
+use crate::room::frame::frame_delivery;
+
+/// Linked entries of one room, never none, with the frame that delivers them.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    entries: Arc<[LoggedEntry]>,
+    frame: Bytes,
+}
+
+/// What of a batch goes to one subscriber.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// Its filter lets nothing pass.
+    Nothing,
+    /// This frame, with so many entries.
+    Frame(Bytes, usize),
+}
+
+impl Batch {
+    /// Cuts entries into batches of about [`DELIVERY_BYTES_TARGET`] and frames each.
+    pub fn cut(site: &Site, entries: &Arc<[LoggedEntry]>) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        let mut rest: &[LoggedEntry] = entries;
+        while !rest.is_empty() {
+            let taken = fitting(rest);
+            let part: Arc<[LoggedEntry]> =
+                if taken == entries.len() { Arc::clone(entries) } else { rest[..taken].into() };
+            batches.push(Batch {
+                frame: frame_delivery(site.as_str(), part.iter().map(|entry| &entry.bytes)),
+                entries: part,
+            });
+            rest = &rest[taken..];
+        }
+        batches
+    }
+
+    /// The entries.
+    pub fn entries(&self) -> &[LoggedEntry] {
+        &self.entries
+    }
+
+    /// The place of the last entry.
+    pub fn last(&self) -> Position {
+        self.entries.last().expect("a batch has at least one entry").position
+    }
+
+    /// What a subscriber gets who has seen the first `skip` entries and wants those that `wants` accepts.
+    /// The shared frame wherever it gets them all; else a new frame around the same encoded entries.
+    pub fn select(&self, site: &Site, skip: usize, wants: impl Fn(Option<&DeviceName>) -> bool) -> Selected {
+        let rest = self.entries.get(skip..).unwrap_or_default();
+        let wanted = rest.iter().filter(|entry| wants(entry.device.as_ref()));
+        let count = wanted.clone().count();
+        if count == 0 {
+            Selected::Nothing
+        } else if count == self.entries.len() {
+            Selected::Frame(self.frame.clone(), count)
+        } else {
+            Selected::Frame(frame_delivery(site.as_str(), wanted.map(|entry| &entry.bytes)), count)
+        }
+    }
+}
+
+/// How many entries from the first on make one frame: at least one.
+fn fitting(entries: &[LoggedEntry]) -> usize {
+    let mut bytes = 0;
+    let fitting = entries.iter().take_while(|entry| {
+        bytes += entry.bytes.len();
+        bytes <= DELIVERY_BYTES_TARGET
+    });
+    fitting.count().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::tests::{chain, device_entry, site};
+
+    #[test]
+    fn all_subscribers_share_the_bytes_of_one_frame() {
+        let batches = Batch::cut(&site(), &chain(1, 1..=3).into());
+        let [batch] = &batches[..] else { panic!("one frame is enough: {batches:?}") };
+        let Selected::Frame(first, 3) = batch.select(&site(), 0, |_| true) else { panic!("all pass") };
+        let Selected::Frame(second, 3) = batch.select(&site(), 0, |_| true) else { panic!("all pass") };
+        assert_eq!(first.as_ptr(), second.as_ptr());
+    }
+
+    #[test]
+    fn a_filter_leaves_out_other_devices_and_says_when_nothing_is_left() {
+        let entries: Vec<_> = (1..=4).map(|n| device_entry(1, n, if n % 2 == 0 { "even" } else { "odd" })).collect();
+        let batch = Batch::cut(&site(), &entries.clone().into()).remove(0);
+        let even = |device: Option<&DeviceName>| device.is_some_and(|device| device.as_str() == "even");
+        let expected = frame_delivery(site().as_str(), [&entries[1].bytes, &entries[3].bytes].into_iter());
+        assert_eq!(batch.select(&site(), 0, even), Selected::Frame(expected, 2));
+        assert_eq!(batch.select(&site(), 4, |_| true), Selected::Nothing);
+        assert_eq!(batch.select(&site(), 0, |_| false), Selected::Nothing);
+    }
+
+    #[test]
+    fn what_is_too_large_for_one_frame_is_cut_and_stays_whole() {
+        let mut entries = chain(1, 1..=7);
+        for entry in &mut entries {
+            entry.bytes = Bytes::from(vec![0; DELIVERY_BYTES_TARGET / 2]);
+        }
+        entries[3].bytes = Bytes::from(vec![0; DELIVERY_BYTES_TARGET * 2]);
+        let batches = Batch::cut(&site(), &entries.clone().into());
+        let sizes: Vec<usize> = batches.iter().map(|batch| batch.entries().len()).collect();
+        assert_eq!(sizes, [2, 1, 1, 2, 1]);
+        let joined: Vec<_> = batches.iter().flat_map(|batch| batch.entries().to_vec()).collect();
+        assert_eq!(joined, entries);
+    }
+}

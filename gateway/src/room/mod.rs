@@ -1,0 +1,20 @@
+//! Rooms: one for each site that somebody here listens to.
+//!
+//! A room takes the backbone's feed, makes sure that it is whole and in order (filling holes from the log),
+//! frames each batch once, and hands the same bytes to every subscriber. It never waits for one: who is too
+//! slow finds in the ring that it was overrun, and reads the log.
+
+mod batch;
+mod frame;
+mod link_logic;
+mod registry;
+mod task;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use batch::{Batch, Selected};
+pub use frame::frame_delivery;
+pub use link_logic::{Fit, fit};
+pub use registry::{Registry, RoomsGone, RoomsHandle};
+pub use task::RoomEvent;

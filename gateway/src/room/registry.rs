@@ -1,0 +1,109 @@
+//! Knows the open rooms, opens one for its first subscriber and lets it go after its last.
+//!
+//! One task owns the list. Only it lets subscribers into a room, so that a room can't end while someone enters.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lockgate_proto::ids::RoomId;
+use lockgate_runtime::Supervisor;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::backbone::Backbone;
+use crate::limits::{ROOM_REQUESTS_MAX, ROOM_RING_BATCHES};
+use crate::room::task::{RoomEvent, RoomTask};
+
+/// The registry has ended, because the gateway ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the gateway is stopping")]
+pub struct RoomsGone;
+
+enum Request {
+    Join { room: RoomId, reply: oneshot::Sender<broadcast::Receiver<RoomEvent>> },
+    IsOver { room: RoomId, reply: oneshot::Sender<bool> },
+}
+
+/// Lets one into rooms.
+#[derive(Clone, Debug)]
+pub struct RoomsHandle {
+    /// LIMIT: who asks waits until there is room for the question.
+    requests: mpsc::Sender<Request>,
+}
+
+impl RoomsHandle {
+    /// What the room tells from now on. One that is dropped has left.
+    pub async fn join(&self, room: &RoomId) -> Result<broadcast::Receiver<RoomEvent>, RoomsGone> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Join { room: room.clone(), reply }).await.map_err(|_| RoomsGone)?;
+        answer.await.map_err(|_| RoomsGone)
+    }
+
+    /// For the room's own task, which ends when it is told so.
+    pub(super) async fn is_over(&self, room: &RoomId) -> bool {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.send(Request::IsOver { room: room.clone(), reply }).await.is_err() {
+            return true;
+        }
+        answer.await.unwrap_or(true)
+    }
+}
+
+/// The list of rooms.
+pub struct Registry {
+    backbone: Arc<dyn Backbone>,
+    supervisor: Supervisor,
+    rooms: HashMap<RoomId, broadcast::Sender<RoomEvent>>,
+    requests: mpsc::Receiver<Request>,
+    handle: RoomsHandle,
+}
+
+impl Registry {
+    /// An empty list, and the handle to it. Nothing is answered before [`Registry::run`].
+    pub fn new(backbone: Arc<dyn Backbone>, supervisor: Supervisor) -> (Registry, RoomsHandle) {
+        let (sender, requests) = mpsc::channel(ROOM_REQUESTS_MAX);
+        let handle = RoomsHandle { requests: sender };
+        (Registry { backbone, supervisor, rooms: HashMap::new(), requests, handle: handle.clone() }, handle)
+    }
+
+    /// Answers until the gateway stops.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let request = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                // CANCEL-SAFE: nothing is taken until `recv` completes.
+                request = self.requests.recv() => request,
+            };
+            match request {
+                // Who no longer waits for the answer has left by dropping it.
+                Some(Request::Join { room, reply }) => drop(reply.send(self.join(room))),
+                Some(Request::IsOver { room, reply }) => drop(reply.send(self.let_go(&room))),
+                None => return,
+            }
+        }
+    }
+
+    fn join(&mut self, room: RoomId) -> broadcast::Receiver<RoomEvent> {
+        if let Some(events) = self.rooms.get(&room) {
+            return events.subscribe();
+        }
+        let (events, receiver) = broadcast::channel(ROOM_RING_BATCHES);
+        self.rooms.insert(room.clone(), events.clone());
+        let (backbone, rooms) = (Arc::clone(&self.backbone), self.handle.clone());
+        self.supervisor.spawn("room", move |stop| async move {
+            RoomTask { room, backbone, events, rooms, stop }.run().await;
+            Ok(())
+        });
+        receiver
+    }
+
+    /// Whether the room is over: nobody is in it, and from now on it is not on the list.
+    fn let_go(&mut self, room: &RoomId) -> bool {
+        let occupied = self.rooms.get(room).is_some_and(|events| events.receiver_count() > 0);
+        if !occupied {
+            self.rooms.remove(room);
+        }
+        !occupied
+    }
+}

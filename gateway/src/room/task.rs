@@ -1,0 +1,210 @@
+//! One room's task: backbone's feed in, whole and ordered batches out.
+
+use std::sync::Arc;
+
+use lockgate_proto::ids::RoomId;
+use lockgate_proto::position::Position;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::backbone::{Backbone, BackboneError, Feed, FeedItem, LogRead, LoggedEntry, ReadLimit};
+use crate::limits::{LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL};
+use crate::metrics::{Counter, Gauge};
+use crate::room::batch::Batch;
+use crate::room::link_logic::{Fit, Told, fit, linked};
+use crate::room::registry::RoomsHandle;
+
+/// What a room tells its subscribers.
+#[derive(Clone, Debug)]
+pub enum RoomEvent {
+    /// The next entries. Each batch follows the one before it, unless a `Standing` stood between them.
+    Batch(Arc<Batch>),
+    /// The room stands here now, and everything after it comes. Who stands elsewhere reads the log.
+    Standing(Position),
+}
+
+/// What one room needs.
+pub(super) struct RoomTask {
+    pub(super) room: RoomId,
+    pub(super) backbone: Arc<dyn Backbone>,
+    pub(super) events: broadcast::Sender<RoomEvent>,
+    pub(super) rooms: RoomsHandle,
+    pub(super) stop: CancellationToken,
+}
+
+/// Why a room stops following its feed.
+enum Left {
+    /// The feed ended or the log can't be read: begin again with a new feed.
+    Feed,
+    /// Nobody listens any more, or the gateway stops.
+    Room,
+}
+
+impl RoomTask {
+    /// Runs until nobody listens or the gateway stops.
+    pub(super) async fn run(self) {
+        let _open = Gauge::RoomsOpen.hold();
+        debug!(room = %self.room, "Room opened.");
+        let mut position = None;
+        while let Some(feed) = self.subscribe().await {
+            let mut follower = Follower { task: &self, position: feed.start(), told: Told::default(), feed };
+            let left = match follower.stand(position).await {
+                Ok(()) => follower.follow().await,
+                Err(error) => self.failed(&error),
+            };
+            position = Some(follower.position);
+            match left {
+                Left::Feed => {}
+                Left::Room => break,
+            }
+            if self.rest().await.is_break() {
+                break;
+            }
+        }
+        debug!(room = %self.room, "Room closed.");
+    }
+
+    /// A feed, however long it takes; `None` when nobody wants it any more.
+    async fn subscribe(&self) -> Option<Feed> {
+        loop {
+            let feed = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
+                // CANCEL-SAFE: a feed that was not returned is dropped by the engine.
+                feed = self.backbone.subscribe(&self.room) => feed,
+            };
+            match feed {
+                Ok(feed) => return Some(feed),
+                Err(error) => {
+                    self.failed(&error);
+                    if self.rest().await.is_break() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn failed(&self, error: &BackboneError) -> Left {
+        Counter::BackboneFailures.tick();
+        warn!(room = %self.room, %error, "The room's log can't be followed; trying again.");
+        Left::Feed
+    }
+
+    /// Waits before the next attempt; breaks when there shall be none.
+    async fn rest(&self) -> std::ops::ControlFlow<()> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return std::ops::ControlFlow::Break(()),
+            // CANCEL-SAFE: it only waits.
+            () = self.events.closed() => {}
+            () = tokio::time::sleep(PROBE_INTERVAL) => return std::ops::ControlFlow::Continue(()),
+        }
+        if self.is_over().await { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+    }
+
+    /// Asks the registry, which alone lets subscribers in, whether the room is over.
+    async fn is_over(&self) -> bool {
+        self.events.receiver_count() == 0 && self.rooms.is_over(&self.room).await
+    }
+
+    /// Sends to whoever listens. That nobody does is told elsewhere.
+    fn tell(&self, event: RoomEvent) {
+        let _listeners = self.events.send(event).unwrap_or_default();
+    }
+}
+
+/// A room that has a feed.
+struct Follower<'t> {
+    task: &'t RoomTask,
+    /// INVARIANT: the last entry that was told, or the feed's start.
+    position: Position,
+    told: Told,
+    feed: Feed,
+}
+
+impl Follower<'_> {
+    /// Goes on from where the room stood with an earlier feed, and tells where that is.
+    async fn stand(&mut self, before: Option<Position>) -> Result<(), BackboneError> {
+        if let Some(before) = before {
+            self.position = before;
+            self.fill().await?;
+        }
+        self.task.tell(RoomEvent::Standing(self.position));
+        Ok(())
+    }
+
+    async fn follow(&mut self) -> Left {
+        loop {
+            let item = tokio::select! {
+                biased;
+                () = self.task.stop.cancelled() => return Left::Room,
+                // CANCEL-SAFE: an item that was not returned comes at the next call.
+                item = self.feed.next() => Some(item),
+                // CANCEL-SAFE: it only waits.
+                () = self.task.events.closed() => None,
+            };
+            let done = match item {
+                Some(FeedItem::Entries(entries)) => self.take(&entries).await,
+                Some(FeedItem::Lagged) => self.fill().await,
+                Some(FeedItem::Closed) => return Left::Feed,
+                None if self.task.is_over().await => return Left::Room,
+                None => Ok(()),
+            };
+            if let Err(error) = done {
+                return self.task.failed(&error);
+            }
+        }
+    }
+
+    /// Takes over what the feed brought. The log is the truth wherever it does not fit.
+    async fn take(&mut self, entries: &Arc<[LoggedEntry]>) -> Result<(), BackboneError> {
+        let whole = linked(entries);
+        match fit(self.position, &entries[..whole]) {
+            Fit::Next { skip: 0 } if whole == entries.len() => {
+                self.publish(entries);
+                Ok(())
+            }
+            Fit::Next { skip } => {
+                self.publish(&entries[skip..whole].into());
+                if whole < entries.len() { self.fill().await } else { Ok(()) }
+            }
+            Fit::Old if self.told.knows(entries) => Ok(()),
+            // Older entries come twice, or the log has gone back: only the log knows.
+            Fit::Old | Fit::Hole | Fit::Diverged => self.fill().await,
+        }
+    }
+
+    /// Reads the log from the room's position until there is no more, before anything newer is told.
+    async fn fill(&mut self) -> Result<(), BackboneError> {
+        let limit = ReadLimit { entries_max: LOG_READ_ENTRIES_MAX, bytes_max: LOG_READ_BYTES_MAX };
+        let room = &self.task.room;
+        loop {
+            let read = self.task.backbone.read_after(room, self.position, limit).await?;
+            match read {
+                LogRead::Entries(entries) if entries.is_empty() => return Ok(()),
+                LogRead::Entries(entries) => {
+                    Counter::RoomHoles.tick();
+                    self.publish(&entries.into());
+                }
+                LogRead::Trimmed | LogRead::Diverged => {
+                    let head = self.task.backbone.head(room).await?;
+                    Counter::RoomDiverged.tick();
+                    info!(%room, from = %self.position, to = %head, "The room's log is not what it was; standing anew.");
+                    self.position = head;
+                    self.task.tell(RoomEvent::Standing(head));
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, entries: &Arc<[LoggedEntry]>) {
+        Counter::RoomEntries.add(entries.len() as u64);
+        self.told.tell(entries);
+        for batch in Batch::cut(&self.task.room.site, entries) {
+            self.position = batch.last();
+            self.task.tell(RoomEvent::Batch(Arc::new(batch)));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The accept loop: takes connections, turns away those beyond the bounds, and gives each other one its task.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service as _;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, trace, warn};
+
+use crate::limits::{ACCEPT_REST, CLOSE_TIMEOUT, PAGE_CONNECTION_AGE_MAX, REQUEST_HEAD_BYTES_MAX};
+use crate::metrics::{Counter, RefusedReason};
+use crate::server::admission::{Admission, Slot};
+
+/// What every connection needs.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) router: Router,
+    pub(crate) admission: Admission,
+    pub(crate) first_request_timeout: Duration,
+}
+
+/// Who is at the other end, put into each request's extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct Visit {
+    pub(crate) address: SocketAddr,
+    pub(crate) slot: Arc<Slot>,
+}
+
+/// Accepts until `stop`; `spawn` gives a connection its task.
+pub(crate) async fn run(
+    listener: TcpListener,
+    door: Door,
+    stop: CancellationToken,
+    mut spawn: impl FnMut(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>),
+) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            // CANCEL-SAFE: a connection that was not returned stays in the backlog.
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                Counter::ConnectionsAccepted.tick();
+                match door.admission.admit() {
+                    Ok(slot) => spawn(Box::pin(serve(stream, address, slot, door.clone(), stop.clone()))),
+                    Err(reason) => refuse(&stream, address, reason),
+                }
+            }
+            Err(error) => rest_after(&error, &stop).await,
+        }
+    }
+}
+
+/// Says no without waiting: whoever does not take the few bytes at once does not get them.
+fn refuse(stream: &TcpStream, address: SocketAddr, reason: RefusedReason) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
+        content-type: application/json\r\n\r\n\
+        {\"error\":{\"code\":\"limited\",\"message\":\"too many connections; come back in a while\"}}\n";
+    Counter::ConnectionsRefused(reason).tick();
+    let told = stream.try_write(ANSWER).is_ok();
+    debug!(%address, ?reason, told, "Connection refused.");
+}
+
+/// A peer that gave up before we took it is no reason to wait; a system without free descriptors is.
+async fn rest_after(error: &io::Error, stop: &CancellationToken) {
+    let gone = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    );
+    if gone {
+        return;
+    }
+    warn!(%error, "Cannot accept a connection; trying again in a moment.");
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(ACCEPT_REST) => {}
+    }
+}
+
+/// One connection, until it ends or has become a WebSocket, which is then a task of its own.
+async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, door: Door, stop: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%address, %error, "Connection lost before its first byte.");
+        return;
+    }
+    let asked = Arc::new(Notify::new());
+    let service = {
+        let visit = Visit { address, slot: Arc::new(slot) };
+        let (router, asked) = (TowerToHyperService::new(door.router), Arc::clone(&asked));
+        hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            asked.notify_one();
+            request.extensions_mut().insert(visit.clone());
+            router.call(request)
+        })
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(door.first_request_timeout)
+        .max_buf_size(REQUEST_HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+
+    let first = tokio::select! {
+        biased;
+        // CANCEL-SAFE: polled again below; nothing is lost by waiting for something else as well.
+        ended = connection.as_mut() => return log_end(address, ended),
+        () = asked.notified() => true,
+        () = tokio::time::sleep(door.first_request_timeout) => false,
+    };
+    if !first {
+        Counter::ConnectionsRefused(RefusedReason::FirstRequest).tick();
+        debug!(%address, "No request in time; connection closed.");
+        return;
+    }
+    tokio::select! {
+        biased;
+        // CANCEL-SAFE: polled again below.
+        ended = connection.as_mut() => return log_end(address, ended),
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(PAGE_CONNECTION_AGE_MAX) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    if let Ok(ended) = tokio::time::timeout(CLOSE_TIMEOUT, connection).await {
+        log_end(address, ended);
+    }
+}
+
+fn log_end(address: SocketAddr, ended: Result<(), hyper::Error>) {
+    match ended {
+        Ok(()) => trace!(%address, "HTTP connection ended."),
+        Err(error) => debug!(%address, %error, "HTTP connection ended with an error."),
+    }
+}

@@ -1,0 +1,176 @@
+//! What is served at which address.
+
+use std::panic::AssertUnwindSafe;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::get;
+use futures_util::FutureExt;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use lockgate_runtime::Supervisor;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tracing::{debug, error};
+
+use crate::auth;
+use crate::backbone::Health;
+use crate::context::Context;
+use crate::edge_session::Visitor;
+use crate::metrics::{Counter, HandshakeReason, SessionKind};
+use crate::peer::Peer;
+use crate::server::accept::Visit;
+use crate::server::upgrade::{PendingSocket, agree};
+use crate::{client_session, edge_session};
+
+/// What the handlers need.
+#[derive(Clone)]
+struct Routes {
+    context: Context,
+    supervisor: Supervisor,
+}
+
+/// The listener for agents, clients and probes.
+pub(crate) fn router(context: Context, supervisor: Supervisor) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/v1/edge", get(edge))
+        .route("/v1/client", get(client))
+        .fallback(not_found)
+        .with_state(Routes { context, supervisor })
+}
+
+/// The listener for metrics.
+pub(crate) fn metrics_router(handle: PrometheusHandle) -> Router {
+    let render = move || {
+        let text = handle.render();
+        std::future::ready(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
+    };
+    Router::new().route("/metrics", get(render)).fallback(not_found)
+}
+
+/// The process runs: nothing more is promised.
+async fn healthz() -> Response<Body> {
+    json(StatusCode::OK, &serde_json::json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// Whether it makes sense to send anyone here.
+async fn readyz(State(routes): State<Routes>) -> Response<Body> {
+    let health = routes.context.backbone.health().borrow().clone();
+    let backbone = match health {
+        Health::Up => None,
+        Health::Down { reason } => Some(format!("the backbone is not available: {reason}")),
+    };
+    let draining = routes.context.drain.is_cancelled().then(|| "the gateway is stopping".to_owned());
+    let reasons: Vec<String> = backbone.into_iter().chain(draining).collect();
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons }))
+}
+
+async fn not_found() -> Response<Body> {
+    refuse(StatusCode::NOT_FOUND, "not_found", "nothing is here; see /v1/edge, /v1/client, /healthz, /readyz")
+}
+
+async fn edge(State(routes): State<Routes>, mut request: Request<Body>) -> Response<Body> {
+    let (answer, pending, visit) = match routes.open_door(&mut request, SessionKind::Edge) {
+        Ok(opened) => opened,
+        Err(refused) => return *refused,
+    };
+    let context = routes.context.clone();
+    let visitor = match auth::agent(&context.key, request.headers(), context.clock.wall()) {
+        Ok((agent, grant)) => Visitor { agent, grant },
+        Err(error) => {
+            Counter::HandshakesFailed(HandshakeReason::Token).tick();
+            debug!(address = %visit.address, %error, "Agent refused.");
+            let mut answer = refuse(StatusCode::UNAUTHORIZED, "unauthenticated", &error.to_string());
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return answer;
+        }
+    };
+    routes.spawn("edge session", pending, visit, |peer, visit| async move {
+        visit.slot.authenticated();
+        edge_session::run(peer, visitor, context).await;
+        drop(visit);
+    });
+    answer
+}
+
+async fn client(State(routes): State<Routes>, mut request: Request<Body>) -> Response<Body> {
+    let (answer, pending, visit) = match routes.open_door(&mut request, SessionKind::Client) {
+        Ok(opened) => opened,
+        Err(refused) => return *refused,
+    };
+    let context = routes.context.clone();
+    routes.spawn("client session", pending, visit, |peer, visit| client_session::run(peer, visit.slot, context));
+    answer
+}
+
+impl Routes {
+    /// The handshake, as far as it is the same for all; or what is answered instead.
+    fn open_door(
+        &self,
+        request: &mut Request<Body>,
+        kind: SessionKind,
+    ) -> Result<(Response<Body>, PendingSocket, Visit), Box<Response<Body>>> {
+        let visit = request.extensions_mut().remove::<Visit>();
+        let Some(visit) = visit.filter(|_| !self.context.drain.is_cancelled()) else {
+            Counter::HandshakesFailed(HandshakeReason::Draining).tick();
+            let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the gateway is stopping");
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            return Err(Box::new(answer));
+        };
+        match agree(request, kind) {
+            Ok(handshake) => Ok((handshake.answer, handshake.pending, visit)),
+            Err(error) => {
+                Counter::HandshakesFailed(error.reason()).tick();
+                debug!(address = %visit.address, %error, "Handshake refused.");
+                let status = error.status();
+                Err(Box::new(refuse(status, "invalid", &error.to_string())))
+            }
+        }
+    }
+
+    /// Gives the connection's session its task, which begins when our answer has gone out.
+    fn spawn<Session>(
+        &self,
+        name: &'static str,
+        pending: PendingSocket,
+        visit: Visit,
+        session: impl FnOnce(Peer, Visit) -> Session + Send + 'static,
+    ) where
+        Session: Future<Output = ()> + Send,
+    {
+        let drain = self.context.drain.clone();
+        self.supervisor.spawn(name, move |_| async move {
+            match pending.socket().await {
+                Ok(socket) => contain(session(Peer::new(socket, drain), visit)).await,
+                Err(error) => {
+                    Counter::HandshakesFailed(error.reason()).tick();
+                    debug!(address = %visit.address, %error, "Connection lost in its handshake.");
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+/// A session that panics ends alone: its neighbours did nothing wrong. It holds nothing that others use,
+/// but handles.
+async fn contain(session: impl Future<Output = ()>) {
+    if AssertUnwindSafe(session).catch_unwind().await.is_err() {
+        Counter::SessionsPanicked.tick();
+        error!("A session panicked and was ended; this is a fault of the gateway. Please report it.");
+    }
+}
+
+fn refuse(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    json(status, &serde_json::json!({ "error": { "code": code, "message": message } }))
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(value.to_string() + "\n"));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,189 @@
+//! The WebSocket handshake: what a request must say, what it is answered, and how the socket comes out of HTTP.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::create_response;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use crate::limits::{CLIENT_READ_BUFFER_BYTES, EDGE_READ_BUFFER_BYTES, UPGRADE_TIMEOUT, WRITE_BUFFER_BYTES};
+use crate::metrics::{HandshakeReason, SessionKind};
+use lockgate_proto::limits::{CLIENT_MESSAGE_BYTES_MAX, EDGE_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX};
+
+/// Subprotocol of agents.
+pub(crate) const EDGE_SUBPROTOCOL: &str = "lockgate.edge.v1";
+
+/// Subprotocol of people's programs.
+pub(crate) const CLIENT_SUBPROTOCOL: &str = "lockgate.client.v1";
+
+/// A WebSocket over a plain TCP connection.
+pub(crate) type Socket = WebSocketStream<TcpStream>;
+
+/// Why a request does not become a WebSocket.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    /// A browser, a probe, a wrong address: no WebSocket was asked for, or not as the standard says.
+    #[error("this address speaks WebSocket only: {0}")]
+    NotWebSocket(String),
+    /// A WebSocket, but none of the protocols it offers is spoken here.
+    #[error("this address speaks the subprotocol {wanted}; {}", offered_text(offered))]
+    Subprotocol {
+        /// What is spoken here.
+        wanted: &'static str,
+        /// What was offered, as it came.
+        offered: String,
+    },
+    /// The connection was lost, or went on as something else, after our answer.
+    #[error("the connection did not become a WebSocket: {0}")]
+    Lost(String),
+}
+
+fn offered_text(offered: &str) -> String {
+    if offered.is_empty() {
+        "the request names none in Sec-WebSocket-Protocol".to_owned()
+    } else {
+        format!("the request offers {offered:?}")
+    }
+}
+
+impl HandshakeError {
+    /// What it is in HTTP.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            HandshakeError::NotWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
+            HandshakeError::Subprotocol { .. } | HandshakeError::Lost(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The label under which this is counted.
+    pub(crate) fn reason(&self) -> HandshakeReason {
+        match self {
+            HandshakeError::NotWebSocket(_) => HandshakeReason::NotWebSocket,
+            HandshakeError::Subprotocol { .. } => HandshakeReason::Subprotocol,
+            HandshakeError::Lost(_) => HandshakeReason::Lost,
+        }
+    }
+}
+
+/// An agreed handshake: the answer to give now, and the socket that there will be afterwards.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) answer: Response<Body>,
+    pub(crate) pending: PendingSocket,
+}
+
+/// Checks the request against what `kind` of peers must ask for.
+pub(crate) fn agree(request: &mut Request<Body>, kind: SessionKind) -> Result<Handshake, HandshakeError> {
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    let mut head = Request::new(());
+    head.method_mut().clone_from(request.method());
+    *head.version_mut() = request.version();
+    head.headers_mut().clone_from(request.headers());
+    let mut answer = create_response(&head)
+        .map_err(|error| HandshakeError::NotWebSocket(error.to_string()))?
+        .map(|()| Body::empty());
+    let upgrade = upgrade.ok_or_else(|| HandshakeError::NotWebSocket("no upgrade is possible here".to_owned()))?;
+
+    let wanted = match kind {
+        SessionKind::Edge => EDGE_SUBPROTOCOL,
+        SessionKind::Client => CLIENT_SUBPROTOCOL,
+    };
+    if !offers(request.headers(), wanted) {
+        return Err(HandshakeError::Subprotocol { wanted, offered: offered(request.headers()) });
+    }
+    answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(wanted));
+    Ok(Handshake { answer, pending: PendingSocket { upgrade, kind } })
+}
+
+fn offers(headers: &HeaderMap, wanted: &str) -> bool {
+    headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|name| name.trim() == wanted)
+}
+
+fn offered(headers: &HeaderMap) -> String {
+    let values: Vec<&str> =
+        headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok()).collect();
+    values.join(", ").chars().take(128).collect()
+}
+
+/// A socket that is still inside the HTTP connection.
+#[derive(Debug)]
+pub(crate) struct PendingSocket {
+    upgrade: OnUpgrade,
+    kind: SessionKind,
+}
+
+impl PendingSocket {
+    /// Waits until our answer has gone out, and takes the TCP connection back from HTTP, with what the
+    /// peer has sent right behind its request.
+    pub(crate) async fn socket(self) -> Result<Socket, HandshakeError> {
+        let lost = |text: &str| HandshakeError::Lost(text.to_owned());
+        let upgraded = within(UPGRADE_TIMEOUT, self.upgrade)
+            .await
+            .ok_or_else(|| lost("the answer could not be sent in time"))?
+            .map_err(|error| HandshakeError::Lost(error.to_string()))?;
+        let parts =
+            upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| lost("it runs over something else than TCP"))?;
+        let config = web_socket_config(self.kind);
+        let stream = parts.io.into_inner();
+        Ok(WebSocketStream::from_partially_read(stream, parts.read_buf.into(), Role::Server, Some(config)).await)
+    }
+}
+
+async fn within<F: Future>(span: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(span, future).await.ok()
+}
+
+/// LIMIT: read buffers are allocated at once and stay, so ten thousand idle clients decide their size.
+fn web_socket_config(kind: SessionKind) -> WebSocketConfig {
+    let (read_buffer, message_max, answer_max) = match kind {
+        SessionKind::Edge => (EDGE_READ_BUFFER_BYTES, EDGE_MESSAGE_BYTES_MAX, EDGE_MESSAGE_BYTES_MAX),
+        SessionKind::Client => (CLIENT_READ_BUFFER_BYTES, CLIENT_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX),
+    };
+    WebSocketConfig::default()
+        .read_buffer_size(read_buffer)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES + answer_max + 1024)
+        .max_message_size(Some(message_max))
+        .max_frame_size(Some(message_max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn the_subprotocol_is_found_among_several_and_over_several_lines() {
+        assert!(offers(&headers(&["a, lockgate.edge.v1 ,b"]), EDGE_SUBPROTOCOL));
+        assert!(offers(&headers(&["a", "lockgate.edge.v1"]), EDGE_SUBPROTOCOL));
+        assert!(!offers(&headers(&["lockgate.edge.v2"]), EDGE_SUBPROTOCOL));
+        assert!(!offers(&headers(&[]), EDGE_SUBPROTOCOL));
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_spoken_and_what_was_offered() {
+        let wanted = CLIENT_SUBPROTOCOL;
+        let none = HandshakeError::Subprotocol { wanted, offered: String::new() }.to_string();
+        assert!(none.contains("names none") && none.contains(wanted), "{none}");
+        let other = HandshakeError::Subprotocol { wanted, offered: "mqtt".into() }.to_string();
+        assert!(other.contains("\"mqtt\""), "{other}");
+    }
+}

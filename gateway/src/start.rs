@@ -1,0 +1,126 @@
+//! Puts a gateway together: listeners, rooms, sessions over a given backbone, all as supervised tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_runtime::Supervisor;
+use lockgate_runtime::clock::Clock;
+use lockgate_token::SigningKey;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::backbone::{Backbone, Health};
+use crate::config::Config;
+use crate::context::Context;
+use crate::limits::METRICS_CONNECTIONS_MAX;
+use crate::metrics::{self, Gauge, InstallError};
+use crate::room::Registry;
+use crate::server::{self, Admission, Bound, Door, ListenError};
+
+/// How often the recorder of metrics tidies up what nobody has scraped.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a gateway is put together of.
+pub struct Parts {
+    /// The checked configuration.
+    pub config: Config,
+    /// Remembers everything.
+    pub backbone: Arc<dyn Backbone>,
+    /// Signs tokens.
+    pub key: SigningKey,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+/// Why a gateway can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listening socket could not be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The figures could not be set up.
+    #[error(transparent)]
+    Metrics(#[from] InstallError),
+}
+
+/// Opens the listeners and starts all tasks under `supervisor`, which also stops them.
+pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError> {
+    let config = Arc::new(parts.config);
+    let handle = metrics::install()?;
+    let listener = server::open(config.server.listen, config.server.backlog, "--listen")?;
+    let metrics_listener = server::open(config.metrics.listen, 64, "--metrics-listen")?;
+    let bound = Bound::of(&listener, &metrics_listener)?;
+
+    let (registry, rooms) = Registry::new(Arc::clone(&parts.backbone), supervisor.clone());
+    supervisor.spawn("rooms", |stop| async move {
+        registry.run(stop).await;
+        Ok(())
+    });
+    let health = parts.backbone.health();
+    supervisor.spawn("backbone health", |stop| async move {
+        watch_health(health, stop).await;
+        Ok(())
+    });
+    let context = Context {
+        config: Arc::clone(&config),
+        backbone: parts.backbone,
+        rooms,
+        key: Arc::new(parts.key),
+        clock: parts.clock,
+        drain: supervisor.draining(),
+    };
+    let door = Door {
+        router: server::router(context, supervisor.clone()),
+        admission: Admission::new(config.server.connections_max, config.server.unauthenticated_max),
+        first_request_timeout: config.server.first_request_timeout,
+    };
+    accept(supervisor, "listener", listener, door);
+    let metrics_door = Door {
+        router: server::metrics_router(handle.clone()),
+        admission: Admission::new(METRICS_CONNECTIONS_MAX, METRICS_CONNECTIONS_MAX),
+        first_request_timeout: config.server.first_request_timeout,
+    };
+    accept(supervisor, "metrics listener", metrics_listener, metrics_door);
+    supervisor.spawn("metrics upkeep", |stop| async move {
+        while stop.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await.is_some() {
+            handle.run_upkeep();
+        }
+        Ok(())
+    });
+    info!(listen = %bound.listen, metrics = %bound.metrics, "Gateway started.");
+    Ok(bound)
+}
+
+fn accept(supervisor: &Supervisor, name: &'static str, listener: tokio::net::TcpListener, door: Door) {
+    let connections = supervisor.clone();
+    supervisor.spawn_acceptor(name, |stop| async move {
+        server::accept(listener, door, stop, |connection| {
+            connections.spawn("connection", |_| async move {
+                connection.await;
+                Ok(())
+            });
+        })
+        .await;
+        Ok(())
+    });
+}
+
+/// Shows in logs and figures whether the backbone is there.
+async fn watch_health(mut health: tokio::sync::watch::Receiver<Health>, stop: CancellationToken) {
+    loop {
+        match health.borrow_and_update().clone() {
+            Health::Up => {
+                Gauge::BackboneUp.set_flag(true);
+                info!("The backbone is available.");
+            }
+            Health::Down { reason } => {
+                Gauge::BackboneUp.set_flag(false);
+                warn!(reason, "The backbone is not available; agents keep their records until it is.");
+            }
+        }
+        match stop.run_until_cancelled(health.changed()).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => return,
+        }
+    }
+}
