@@ -1,2 +1,22 @@
-//! Skeleton.
-fn main() {}
+//! The simulator's process: log, runtime, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use lockgate_sim::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    lockgate_runtime::logs::init(cli.log_filter())?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(cli::run(cli))
+}
