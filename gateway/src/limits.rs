@@ -32,16 +32,16 @@ pub const PAGE_CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
 /// A connection whose upgrade was answered must have become a WebSocket within this time.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a peer may take to let us write one frame before it counts as gone.
-pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// While the gateway stops, a peer that does not read is waited for no longer than this.
+pub const SEND_PATIENCE_IN_DRAIN: Duration = Duration::from_secs(1);
 
-/// How long a peer has for its half of a WebSocket close.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a plain HTTP connection has to finish when it is told to.
+pub const PAGE_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The accept loop rests this long when the system is out of file descriptors or memory.
 pub const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// How often the backbone is asked whether it is there, and after which time it counts as lost.
+/// How long to wait before a backbone that could not be read is asked again.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What peers are told to wait before they come back when the gateway stops: as long as a restart takes.
@@ -49,15 +49,6 @@ pub const RECONNECT_AFTER_DRAIN: Duration = Duration::from_millis(500);
 
 /// After an agent was told to go, it has so long for what is in flight; then we close.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
-
-/// WebSocket read buffer of a client's connection: thousands of them are idle.
-pub const CLIENT_READ_BUFFER_BYTES: usize = 1024;
-
-/// WebSocket read buffer of an agent's connection.
-pub const EDGE_READ_BUFFER_BYTES: usize = 16 * 1024;
-
-/// WebSocket write buffer of any connection.
-pub const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 
 const _: () = assert!(DELIVERY_BYTES_TARGET + RECORD_BYTES_MAX * 2 <= SERVER_MESSAGE_BYTES_MAX);
 const _: () = assert!(LOG_READ_BYTES_MAX + RECORD_BYTES_MAX * 2 <= SERVER_MESSAGE_BYTES_MAX);

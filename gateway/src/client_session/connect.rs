@@ -14,7 +14,7 @@ use crate::client_session::reply;
 use crate::client_session::request::{Request, RequestError, decode};
 use crate::context::Context;
 use crate::metrics::{Counter, SessionKind};
-use crate::peer::{End, Heard, Peer};
+use crate::peer::{End, Peer};
 
 /// Who was let in.
 pub(super) struct LetIn {
@@ -64,12 +64,7 @@ enum Refused {
 
 /// Waits for the first frame, which must be a `Connect`.
 async fn first_request(peer: &mut Peer) -> Result<(u32, String, String), Refused> {
-    let frame = loop {
-        match peer.hear().await.map_err(Refused::Gone)? {
-            Heard::Frame(frame) => break frame,
-            Heard::Sign => {}
-        }
-    };
+    let frame = peer.hear().await.map_err(Refused::Gone)?;
     let asked = decode(frame).map_err(|error| {
         Counter::FramesBad(SessionKind::Client).tick();
         Refused::Gone(End::close(CloseCode::BadFrame, format!("no ClientFrame: {error}")))

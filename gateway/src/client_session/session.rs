@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use lockgate_proto::ids::RoomId;
-use lockgate_proto::limits::IDLE_TIMEOUT;
 use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::position::Position;
 use lockgate_proto::wire;
@@ -26,7 +25,7 @@ use crate::client_session::{answer, reply, subscribe};
 use crate::context::Context;
 use crate::limits::{LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL, RECONNECT_AFTER_DRAIN};
 use crate::metrics::{Counter, Gauge, SessionKind};
-use crate::peer::{End, Heard, Peer};
+use crate::peer::{End, Peer};
 use crate::room::{Batch, RoomEvent, Selected};
 use crate::server::Slot;
 
@@ -92,7 +91,7 @@ struct Session<'p> {
 enum Input {
     Drain,
     Expired,
-    Heard(Heard),
+    Frame(Bytes),
     Health,
     Ping,
     Rested,
@@ -127,8 +126,8 @@ impl Session<'_> {
                     Ok(()) => Input::Health,
                     Err(_) => Input::Drain,
                 },
-                // CANCEL-SAFE: a half-read frame stays in the socket's buffer.
-                heard = self.peer.hear() => Input::Heard(heard?),
+                // CANCEL-SAFE: a half-read frame stays in the link.
+                frame = self.peer.hear() => Input::Frame(frame?),
                 // CANCEL-SAFE: what was not returned comes at the next call.
                 (index, due) = self.subscriptions.next(), if rest.is_none() => Input::Due(index, due),
             };
@@ -143,7 +142,7 @@ impl Session<'_> {
                 Err(End::close(CloseCode::ShuttingDown, "the gateway is stopping"))
             }
             Input::Expired => Err(End::close(CloseCode::Unauthorized, "the token has expired; connect with a new one")),
-            Input::Ping => self.ping().await,
+            Input::Ping => self.positions().await,
             Input::Rested => {
                 self.rest_until = None;
                 Ok(())
@@ -155,8 +154,7 @@ impl Session<'_> {
                 };
                 self.tell(reply::UNASKED, reply::degraded(reason.as_deref())).await
             }
-            Input::Heard(Heard::Sign) => Ok(()),
-            Input::Heard(Heard::Frame(frame)) => self.frame(frame).await,
+            Input::Frame(frame) => self.frame(frame).await,
             Input::Due(index, due) => self.deliver(index, due).await,
         }
     }
@@ -165,15 +163,11 @@ impl Session<'_> {
         self.peer.send(reply::encode(id, body)).await
     }
 
-    /// Says where the client stands, and ends a connection on which nothing was heard for too long.
-    async fn ping(&mut self) -> Result<(), End> {
-        if self.peer.heard_at().elapsed() > IDLE_TIMEOUT {
-            return Err(End::close(CloseCode::IdleTimeout, "nothing was heard for too long"));
-        }
+    /// Says where the client stands. Whether it still hears is the link's business.
+    async fn positions(&mut self) -> Result<(), End> {
         self.ping_at = Instant::now() + self.context.config.client.ping_interval;
         let positions = reply::positions(self.subscriptions.iter().map(|one| (&one.site, one.cursor.position())));
-        self.peer.feed(reply::encode(reply::UNASKED, positions)).await?;
-        self.peer.ping().await
+        self.tell(reply::UNASKED, positions).await
     }
 
     async fn frame(&mut self, frame: Bytes) -> Result<(), End> {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use lockgate_proto::convert::{decode_agent_frame, encode_gateway_frame};
 use lockgate_proto::ids::{AgentId, SessionId};
-use lockgate_proto::limits::IDLE_TIMEOUT;
 use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::link::frame::{AgentFrame, LinkLimits};
 use lockgate_proto::link::gateway::{Action, Alarm, EdgeConfig, EdgeSession, Input as MachineInput, Now};
@@ -18,7 +17,7 @@ use crate::context::Context;
 use crate::edge_session::calls::{self, Call};
 use crate::limits::{DRAIN_PATIENCE, RECONNECT_AFTER_DRAIN};
 use crate::metrics::{Counter, Gauge, SessionKind};
-use crate::peer::{End, Heard, Peer};
+use crate::peer::{End, Peer};
 
 /// Timers can't look farther; an agent that stays connected for so long connects again.
 const EXPIRY_FARTHEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -64,7 +63,6 @@ async fn serve(peer: &mut Peer, session: SessionId, visitor: Visitor, context: C
         agent: visitor.agent,
         call: None,
         timer: None,
-        ping_at: now + edge.ping_interval,
         expires: now + Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(EXPIRY_FARTHEST),
         drained_at: None,
         context,
@@ -89,7 +87,6 @@ struct Shell<'p> {
     /// INVARIANT: at most one question at the backbone.
     call: Option<Call>,
     timer: Option<Instant>,
-    ping_at: Instant,
     expires: Instant,
     /// When we close by ourselves, after the agent was told to go.
     drained_at: Option<Instant>,
@@ -100,10 +97,9 @@ enum Input {
     Drain,
     Drained,
     Expired,
-    Ping,
     Timer,
     Answer(MachineInput),
-    Heard(Heard),
+    Frame(Bytes),
 }
 
 impl Shell<'_> {
@@ -132,13 +128,12 @@ impl Shell<'_> {
             // CANCEL-SAFE: they only wait.
             () = sleep_until(self.drained_at.unwrap_or(far)), if self.drained_at.is_some() => Input::Drained,
             () = sleep_until(self.expires) => Input::Expired,
-            () = sleep_until(self.ping_at) => Input::Ping,
             // CANCEL-SAFE: the call stays where it is and is asked again.
             answer = answer => Input::Answer(answer),
             // CANCEL-SAFE: they only wait.
             () = sleep_until(self.timer.unwrap_or(far)), if self.timer.is_some() => Input::Timer,
-            // CANCEL-SAFE: a half-read frame stays in the socket's buffer.
-            heard = self.peer.hear() => Input::Heard(heard?),
+            // CANCEL-SAFE: a half-read frame stays in the link.
+            frame = self.peer.hear() => Input::Frame(frame?),
         })
     }
 
@@ -150,7 +145,6 @@ impl Shell<'_> {
             }
             Input::Drained => return Err(End::close(CloseCode::ShuttingDown, "the gateway is stopping")),
             Input::Expired => return Err(End::close(CloseCode::Unauthorized, "the token has expired")),
-            Input::Ping => return self.ping().await,
             Input::Timer => {
                 self.timer = None;
                 MachineInput::TimerFired
@@ -159,8 +153,7 @@ impl Shell<'_> {
                 self.call = None;
                 answer
             }
-            Input::Heard(Heard::Sign) => return Ok(()),
-            Input::Heard(Heard::Frame(frame)) => match read(frame) {
+            Input::Frame(frame) => match read(frame) {
                 Some(input) => input,
                 None => return Ok(()),
             },
@@ -184,15 +177,6 @@ impl Shell<'_> {
             Action::Alarm(alarm) => tell(&alarm),
         }
         Ok(())
-    }
-
-    /// Asks for a sign of life, and ends a connection on which there was none for too long.
-    async fn ping(&mut self) -> Result<(), End> {
-        if self.peer.heard_at().elapsed() > IDLE_TIMEOUT {
-            return Err(End::close(CloseCode::IdleTimeout, "nothing was heard for too long"));
-        }
-        self.ping_at = Instant::now() + self.context.config.edge.ping_interval;
-        self.peer.ping().await
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
-use crate::limits::{ACCEPT_REST, CLOSE_TIMEOUT, PAGE_CONNECTION_AGE_MAX, REQUEST_HEAD_BYTES_MAX};
+use crate::limits::{ACCEPT_REST, PAGE_CLOSE_TIMEOUT, PAGE_CONNECTION_AGE_MAX, REQUEST_HEAD_BYTES_MAX};
 use crate::metrics::{Counter, RefusedReason};
 use crate::server::admission::{Admission, Slot};
 
@@ -134,7 +134,7 @@ async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, door: Door, s
         () = tokio::time::sleep(PAGE_CONNECTION_AGE_MAX) => {}
     }
     connection.as_mut().graceful_shutdown();
-    if let Ok(ended) = tokio::time::timeout(CLOSE_TIMEOUT, connection).await {
+    if let Ok(ended) = tokio::time::timeout(PAGE_CLOSE_TIMEOUT, connection).await {
         log_end(address, ended);
     }
 }

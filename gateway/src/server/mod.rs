@@ -12,4 +12,3 @@ pub(crate) use accept::{Door, run as accept};
 pub(crate) use admission::{Admission, Slot};
 pub(crate) use listen::open;
 pub(crate) use routes::{metrics_router, router};
-pub(crate) use upgrade::Socket;

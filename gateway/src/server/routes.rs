@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use lockgate_runtime::Supervisor;
+use lockgate_runtime::link::LinkOptions;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{debug, error};
 
@@ -88,7 +89,10 @@ async fn edge(State(routes): State<Routes>, mut request: Request<Body>) -> Respo
             return answer;
         }
     };
-    routes.spawn("edge session", pending, visit, |peer, visit| async move {
+    let options =
+        LinkOptions { ping_interval: Some(context.config.edge.ping_interval), ..LinkOptions::edge_at_gateway() };
+    let door = Opened { pending, visit, options };
+    routes.spawn("edge session", door, |peer, visit| async move {
         visit.slot.authenticated();
         edge_session::run(peer, visitor, context).await;
         drop(visit);
@@ -102,8 +106,18 @@ async fn client(State(routes): State<Routes>, mut request: Request<Body>) -> Res
         Err(refused) => return *refused,
     };
     let context = routes.context.clone();
-    routes.spawn("client session", pending, visit, |peer, visit| client_session::run(peer, visit.slot, context));
+    let options =
+        LinkOptions { ping_interval: Some(context.config.client.ping_interval), ..LinkOptions::client_at_gateway() };
+    let door = Opened { pending, visit, options };
+    routes.spawn("client session", door, |peer, visit| client_session::run(peer, visit.slot, context));
     answer
+}
+
+/// A connection that becomes a link as soon as our answer has gone out.
+struct Opened {
+    pending: PendingSocket,
+    visit: Visit,
+    options: LinkOptions,
 }
 
 impl Routes {
@@ -135,16 +149,16 @@ impl Routes {
     fn spawn<Session>(
         &self,
         name: &'static str,
-        pending: PendingSocket,
-        visit: Visit,
+        door: Opened,
         session: impl FnOnce(Peer, Visit) -> Session + Send + 'static,
     ) where
         Session: Future<Output = ()> + Send,
     {
         let drain = self.context.drain.clone();
+        let Opened { pending, visit, options } = door;
         self.supervisor.spawn(name, move |_| async move {
-            match pending.socket().await {
-                Ok(socket) => contain(session(Peer::new(socket, drain), visit)).await,
+            match pending.link(&options).await {
+                Ok(link) => contain(session(Peer::new(link, drain), visit)).await,
                 Err(error) => {
                     Counter::HandshakesFailed(error.reason()).tick();
                     debug!(address = %visit.address, %error, "Connection lost in its handshake.");

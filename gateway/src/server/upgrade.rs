@@ -1,29 +1,22 @@
 //! The WebSocket handshake: what a request must say, what it is answered, and how the socket comes out of HTTP.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use lockgate_runtime::link::{Link, LinkOptions, Role};
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::limits::{CLIENT_READ_BUFFER_BYTES, EDGE_READ_BUFFER_BYTES, UPGRADE_TIMEOUT, WRITE_BUFFER_BYTES};
+use crate::limits::UPGRADE_TIMEOUT;
 use crate::metrics::{HandshakeReason, SessionKind};
-use lockgate_proto::limits::{CLIENT_MESSAGE_BYTES_MAX, EDGE_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX};
 
 /// Subprotocol of agents.
 pub(crate) const EDGE_SUBPROTOCOL: &str = "lockgate.edge.v1";
 
 /// Subprotocol of people's programs.
 pub(crate) const CLIENT_SUBPROTOCOL: &str = "lockgate.client.v1";
-
-/// A WebSocket over a plain TCP connection.
-pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 /// Why a request does not become a WebSocket.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +91,7 @@ pub(crate) fn agree(request: &mut Request<Body>, kind: SessionKind) -> Result<Ha
         return Err(HandshakeError::Subprotocol { wanted, offered: offered(request.headers()) });
     }
     answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(wanted));
-    Ok(Handshake { answer, pending: PendingSocket { upgrade, kind } })
+    Ok(Handshake { answer, pending: PendingSocket { upgrade } })
 }
 
 fn offers(headers: &HeaderMap, wanted: &str) -> bool {
@@ -120,42 +113,21 @@ fn offered(headers: &HeaderMap) -> String {
 #[derive(Debug)]
 pub(crate) struct PendingSocket {
     upgrade: OnUpgrade,
-    kind: SessionKind,
 }
 
 impl PendingSocket {
     /// Waits until our answer has gone out, and takes the TCP connection back from HTTP, with what the
     /// peer has sent right behind its request.
-    pub(crate) async fn socket(self) -> Result<Socket, HandshakeError> {
+    pub(crate) async fn link(self, options: &LinkOptions) -> Result<Link, HandshakeError> {
         let lost = |text: &str| HandshakeError::Lost(text.to_owned());
-        let upgraded = within(UPGRADE_TIMEOUT, self.upgrade)
+        let upgraded = tokio::time::timeout(UPGRADE_TIMEOUT, self.upgrade)
             .await
-            .ok_or_else(|| lost("the answer could not be sent in time"))?
+            .map_err(|_| lost("the answer could not be sent in time"))?
             .map_err(|error| HandshakeError::Lost(error.to_string()))?;
         let parts =
             upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| lost("it runs over something else than TCP"))?;
-        let config = web_socket_config(self.kind);
-        let stream = parts.io.into_inner();
-        Ok(WebSocketStream::from_partially_read(stream, parts.read_buf.into(), Role::Server, Some(config)).await)
+        Ok(Link::over(parts.io.into_inner(), parts.read_buf.into(), Role::Server, options).await)
     }
-}
-
-async fn within<F: Future>(span: Duration, future: F) -> Option<F::Output> {
-    tokio::time::timeout(span, future).await.ok()
-}
-
-/// LIMIT: read buffers are allocated at once and stay, so ten thousand idle clients decide their size.
-fn web_socket_config(kind: SessionKind) -> WebSocketConfig {
-    let (read_buffer, message_max, answer_max) = match kind {
-        SessionKind::Edge => (EDGE_READ_BUFFER_BYTES, EDGE_MESSAGE_BYTES_MAX, EDGE_MESSAGE_BYTES_MAX),
-        SessionKind::Client => (CLIENT_READ_BUFFER_BYTES, CLIENT_MESSAGE_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX),
-    };
-    WebSocketConfig::default()
-        .read_buffer_size(read_buffer)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_write_buffer_size(WRITE_BUFFER_BYTES + answer_max + 1024)
-        .max_message_size(Some(message_max))
-        .max_frame_size(Some(message_max))
 }
 
 #[cfg(test)]
