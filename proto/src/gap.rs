@@ -46,6 +46,14 @@ impl GapReason {
         }
     }
 
+    /// Whether such a record may turn up after all: on a card that was put back, in a copy of the queue.
+    pub fn may_come_back(self) -> bool {
+        match self {
+            GapReason::Evicted | GapReason::Power | GapReason::Corrupt | GapReason::Wiped => true,
+            GapReason::Aged | GapReason::Rejected => false,
+        }
+    }
+
     /// The reason's word in output, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

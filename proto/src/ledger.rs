@@ -25,6 +25,8 @@ const ORDER_FIRST: u64 = 1 << 32;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
     pub(crate) session: Option<SessionId>,
+    /// Stands for all sessions so far and how far each came: equal claims, equal histories.
+    pub(crate) claim: u64,
     pub(crate) step: u64,
     /// INVARIANT: ascending by `order`; the last one is the latest.
     pub(crate) epochs: Vec<EpochLedger>,
@@ -77,7 +79,8 @@ impl Ledger {
     }
 
     /// Gives the ledger to a session, and an order to each epoch that is new. `epochs` are those of the
-    /// Hello: oldest first, the current one last. Repeating the same call changes nothing.
+    /// Hello: oldest first, the current one last. Repeating the same call changes nothing; where another
+    /// session came between, it is a new claim, and no step made under the old one is applied any more.
     pub fn open_session(&mut self, session: SessionId, epochs: &[Epoch]) -> Result<(), Superseded> {
         let Some(current) = epochs.last() else { return Err(Superseded) };
         let latest = self.epochs.last().map(|epoch| epoch.epoch);
@@ -85,8 +88,11 @@ impl Ledger {
             return Err(Superseded);
         }
         self.number(epochs, latest);
-        self.session = Some(session);
-        self.step = 0;
+        if self.session != Some(session) {
+            self.claim = mixed(mixed(self.claim, self.step), session.0);
+            self.session = Some(session);
+            self.step = 0;
+        }
         Ok(())
     }
 
@@ -95,14 +101,17 @@ impl Ledger {
         self.session
     }
 
-    /// Whether a session's step number `n` is the next one.
-    pub fn fence(&self, session: SessionId, n: u64) -> Fence {
-        if self.session != Some(session) {
+    /// Whether `next`, the ledger of a step, may take the place of this one.
+    ///
+    /// The claim matters where a request can run again long after it was answered: it fences the steps
+    /// of a session that was opened twice, once before and once after another one.
+    pub fn fence(&self, next: &Ledger) -> Fence {
+        if self.session.is_none() || (self.session, self.claim) != (next.session, next.claim) {
             return Fence::Refuse;
         }
-        match n.checked_sub(self.step) {
+        match next.step.checked_sub(self.step) {
             Some(1) => Fence::Apply,
-            Some(0) if n > 0 => Fence::Repeat,
+            Some(0) if self.step > 0 => Fence::Repeat,
             Some(_) | None => Fence::Refuse,
         }
     }
@@ -124,6 +133,12 @@ impl Ledger {
             None if self.retired.contains(&epoch) => SeqRange::new(Seq::FIRST, Seq::MAX).into_iter().collect(),
             None => RangeSet::new(),
         }
+    }
+
+    /// What is told as lost and would be stored all the same, should it come.
+    pub fn missed(&self, epoch: Epoch, lane: Lane) -> RangeSet {
+        let gaps = self.epoch(epoch).into_iter().flat_map(|epoch| &epoch.lanes[lane.index()].gaps);
+        gaps.filter(|gap| gap.reason.may_come_back()).map(|gap| gap.range).collect()
     }
 
     /// What is in the log, as far as it is still known in detail.
@@ -230,6 +245,14 @@ impl Ledger {
             self.epochs.push(EpochLedger::new(*epoch, order));
         }
     }
+}
+
+/// A 64-bit mix in which every bit of either input reaches every bit of the result (SplitMix64's finish).
+const fn mixed(sum: u64, more: u64) -> u64 {
+    let mut word = sum.rotate_left(23).wrapping_add(more).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }
 
 impl EpochLedger {

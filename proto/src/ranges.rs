@@ -173,6 +173,7 @@ impl RangeSet {
     }
 
     /// The numbers of a range that are not in the set, ascending.
+    #[must_use]
     pub fn missing_in(&self, range: SeqRange) -> RangeSet {
         RangeSet::from(range).difference(self)
     }

@@ -17,6 +17,7 @@ use crate::wire;
 pub(crate) fn ledger_to_bytes(ledger: &Ledger) -> Vec<u8> {
     let stored = wire::StoredLedger {
         session: ledger.session.map(|session| session.0),
+        claim: ledger.claim,
         step: ledger.step,
         epochs: ledger.epochs.iter().map(epoch_to_wire).collect(),
         retired: ledger.retired.iter().map(|epoch| epoch.0).collect(),
@@ -29,6 +30,7 @@ pub(crate) fn ledger_from_bytes(bytes: &[u8]) -> Result<Ledger, ConvertError> {
     let stored = wire::StoredLedger::decode(bytes)?;
     let ledger = Ledger {
         session: stored.session.map(SessionId),
+        claim: stored.claim,
         step: stored.step,
         epochs: stored.epochs.into_iter().map(epoch_from_wire).collect::<Result<_, _>>()?,
         retired: stored.retired.into_iter().map(Epoch).collect(),

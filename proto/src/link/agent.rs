@@ -37,7 +37,8 @@ pub struct AgentConfig {
 pub struct Holdings {
     /// The epochs.
     pub epochs: Vec<EpochHeld>,
-    /// What the queue knows to be lost and not yet settled.
+    /// What the queue knows to be lost: each gap until it is settled, and one with an open end for as long
+    /// as its epoch is named, because nothing else on the disk shows it to a store that went back.
     pub gaps: Vec<Gap>,
 }
 

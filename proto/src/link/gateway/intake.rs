@@ -11,8 +11,8 @@ use crate::gap::{Gap, GapReason, TimeSpan};
 use crate::ids::{AgentName, MetricName};
 use crate::ledger::{Ledger, Stored};
 use crate::limits::LEDGER_RANGES_MAX;
-use crate::link::frame::{Publish, Reject, SequencedRecord};
-use crate::ranges::SeqRange;
+use crate::link::frame::{EpochHeld, Hello, Publish, Reject, SequencedRecord};
+use crate::ranges::{RangeSet, SeqRange};
 use crate::reading::Reading;
 use crate::record::Record;
 use crate::seq::{Epoch, Lane};
@@ -27,9 +27,43 @@ pub(super) struct Intake {
     pub(super) alarms: Vec<Alarm>,
     /// Lanes whose settled set the agent is told when the step is done.
     pub(super) touched: Vec<(Epoch, Lane)>,
+    /// Lost by the ledger's account, held by the agent's: not settled for this agent until it has spoken.
+    pub(super) found: Found,
     lost: Vec<Gap>,
     withdrawn: Vec<Gap>,
     received_at: UnixMicros,
+}
+
+/// Records told as lost that the agent's Hello says it holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    lanes: Vec<(Epoch, Lane, RangeSet)>,
+}
+
+impl Found {
+    pub(super) fn new(ledger: &Ledger, hello: &Hello) -> Found {
+        let lanes = hello.epochs.iter().flat_map(|held| Lane::ALL.map(|lane| (held, lane)));
+        let found = |(held, lane): (&EpochHeld, Lane)| {
+            let found = held.lane(lane).held.intersection(&ledger.missed(held.epoch, lane));
+            (!found.is_empty()).then_some((held.epoch, lane, found))
+        };
+        Found { lanes: lanes.filter_map(found).collect() }
+    }
+
+    fn spoken_of(&mut self, epoch: Epoch, lane: Lane, range: SeqRange) {
+        for (_, _, found) in self.lanes.iter_mut().filter(|found| (found.0, found.1) == (epoch, lane)) {
+            found.remove(range);
+        }
+    }
+
+    /// What the agent is told of a lane's settled set.
+    pub(super) fn settled(&self, ledger: &Ledger, epoch: Epoch, lane: Lane) -> RangeSet {
+        let settled = ledger.settled(epoch, lane);
+        match self.lanes.iter().find(|found| (found.0, found.1) == (epoch, lane)) {
+            Some((_, _, found)) => settled.difference(found),
+            None => settled,
+        }
+    }
 }
 
 /// The agent has made more holes than a ledger keeps; an honest one closes them first.
@@ -41,13 +75,14 @@ pub(super) struct TooManyRanges {
 }
 
 impl Intake {
-    pub(super) fn new(ledger: Ledger, received_at: UnixMicros) -> Intake {
+    pub(super) fn new(ledger: Ledger, found: Found, received_at: UnixMicros) -> Intake {
         Intake {
             ledger,
             entries: Vec::new(),
             rejects: Vec::new(),
             alarms: Vec::new(),
             touched: Vec::new(),
+            found,
             lost: Vec::new(),
             withdrawn: Vec::new(),
             received_at,
@@ -68,10 +103,14 @@ impl Intake {
         for gap in &publish.gaps {
             let news = self.ledger.lose(gap);
             self.lost(news);
+            self.found.spoken_of(gap.epoch, gap.lane, gap.range);
             self.touch(gap.epoch, gap.lane);
             self.check_ranges(gap.epoch, gap.lane)?;
         }
         for record in publish.records {
+            if let Some(one) = SeqRange::one(record.seq) {
+                self.found.spoken_of(epoch, lane, one);
+            }
             // Told before, by this connection or an earlier one.
             if !self.ledger.wants(epoch, lane, record.seq) {
                 continue;

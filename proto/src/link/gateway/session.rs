@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::intake::Intake;
+use super::intake::{Found, Intake};
 use super::{Action, Alarm, EdgeConfig, Input, Now, Step};
 use crate::ids::SessionId;
 use crate::ledger::{HearError, Ledger};
@@ -31,6 +31,7 @@ pub struct EdgeSession {
     gathered: VecDeque<Publish>,
     gathered_load: Load,
     flight: Option<Flight>,
+    found: Found,
     retries: u32,
     /// The most credit that was ever given: what is under way may still rely on it.
     window: Load,
@@ -92,6 +93,7 @@ impl EdgeSession {
             gathered: VecDeque::new(),
             gathered_load: Load::default(),
             flight: None,
+            found: Found::default(),
             retries: 0,
         }
     }
@@ -172,13 +174,15 @@ impl EdgeSession {
         let Some(hello) = self.hello.as_ref().filter(|_| self.phase == Phase::Opening) else { return };
         self.phase = Phase::Open;
         self.retries = 0;
-        let mut intake = Intake::new(ledger.clone(), now.wall);
+        let mut intake = Intake::new(ledger.clone(), Found::default(), now.wall);
         match intake.ledger.hear(&hello.epochs, &hello.gaps, now.wall) {
             Ok(news) => intake.lost(news),
             Err(error @ HearError::WentBack { .. }) => return self.agent_twice(error.to_string(), actions),
             Err(error @ HearError::OpenEnd) => return self.close(CloseCode::BadFrame, error.to_string(), actions),
         }
+        intake.found = Found::new(&intake.ledger, hello);
         if intake.ledger == ledger {
+            self.found = intake.found;
             self.ledger = ledger;
             return self.welcome(now, actions);
         }
@@ -223,7 +227,7 @@ impl EdgeSession {
         if self.flight.is_some() || self.gathered.is_empty() {
             return;
         }
-        let mut intake = Intake::new(self.ledger.clone(), now.wall);
+        let mut intake = Intake::new(self.ledger.clone(), std::mem::take(&mut self.found), now.wall);
         for publish in std::mem::take(&mut self.gathered) {
             if let Err(error) = intake.publish(&self.config, publish) {
                 return self.close(CloseCode::BadFrame, error.to_string(), actions);
@@ -235,6 +239,8 @@ impl EdgeSession {
 
     fn start_step(&mut self, mut intake: Intake, load: Load, welcome: bool, actions: &mut Vec<Action>) {
         intake.tell_gaps(&self.config.agent);
+        // Told with the step's answer and not before: there is one step at a time.
+        self.found = intake.found;
         let n = intake.ledger.advance();
         let step =
             Step { session: self.config.session, n, ledger: Arc::new(intake.ledger), entries: intake.entries.into() };
@@ -276,7 +282,7 @@ impl EdgeSession {
     fn settled(&self, lanes: &[(Epoch, Lane)]) -> Vec<EpochSettled> {
         let mut epochs: Vec<EpochSettled> = Vec::new();
         for (epoch, lane) in lanes {
-            let set = (*lane, self.ledger.settled(*epoch, *lane));
+            let set = (*lane, self.found.settled(&self.ledger, *epoch, *lane));
             match epochs.iter_mut().find(|settled| settled.epoch == *epoch) {
                 Some(settled) => settled.lanes.push(set),
                 None => epochs.push(EpochSettled { epoch: *epoch, lanes: vec![set] }),
