@@ -18,6 +18,7 @@ mod mapping;
 mod number;
 mod time;
 
+mod message;
 mod profile;
 mod reader;
 

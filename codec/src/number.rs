@@ -153,8 +153,7 @@ impl fmt::Display for Decimal {
 fn decimal(text: &str, point: u8) -> Result<Decimal, NumberError> {
     let (negative, digits) = match text.as_bytes() {
         [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        rest => (false, rest),
+        [b'+', rest @ ..] | rest => (false, rest),
     };
     if digits.eq_ignore_ascii_case(b"inf") || digits.eq_ignore_ascii_case(b"infinity") {
         return Err(NumberError::Infinite);
@@ -194,8 +193,7 @@ fn decimal(text: &str, point: u8) -> Result<Decimal, NumberError> {
 fn power_of_ten(text: &[u8]) -> Result<i32, NumberError> {
     let (sign, digits) = match text {
         [b'-', rest @ ..] => (-1, rest),
-        [b'+', rest @ ..] => (1, rest),
-        rest => (1, rest),
+        [b'+', rest @ ..] | rest => (1, rest),
     };
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(NumberError::Malformed);

@@ -186,7 +186,7 @@ mod tests {
         let letter = DeadLetter::new(DeadLetterReason::Syntax, "é".repeat(300), &[7; 5000]);
         assert_eq!(letter.input.len(), DEAD_LETTER_INPUT_BYTES_MAX);
         assert_eq!(letter.detail.len(), DEAD_LETTER_DETAIL_BYTES_MAX);
-        assert_eq!(DeadLetter::new(DeadLetterReason::Syntax, "aé".repeat(300), b"").detail.len(), 255);
+        assert_eq!(DeadLetter::new(DeadLetterReason::Syntax, "é€".repeat(300), b"").detail.len(), 255);
     }
 
     #[test]

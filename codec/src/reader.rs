@@ -8,6 +8,7 @@ use lockgate_proto::time::MonoTime;
 use crate::decode::Decoder;
 use crate::framing::{Cut, Framer, Framing, Kind};
 use crate::mapping::{Around, Names, Rules, Run, Tree};
+use crate::message::Message;
 use crate::output::{Counters, DeadLetter, DeadLetterReason, Output};
 use crate::profile::{Does, Empty, Profile, Route};
 use crate::time::Zone;
@@ -50,13 +51,13 @@ impl StreamReader {
         }
         self.last_byte = now;
         let StreamReader { framer, may_be_tail, desk, .. } = self;
-        framer.push(bytes, &mut |cut| desk.cut(cut, may_be_tail, out));
+        framer.push(bytes, &mut |cut| desk.cut(&cut, may_be_tail, out));
     }
 
     /// There will be no more for long, or ever: what is unfinished ends here.
     pub fn silence(&mut self, out: &mut Vec<Output>) {
         let StreamReader { framer, may_be_tail, desk, .. } = self;
-        framer.silence(&mut |cut| desk.cut(cut, may_be_tail, out));
+        framer.silence(&mut |cut| desk.cut(&cut, may_be_tail, out));
     }
 
     /// When to call [`StreamReader::silence`] if nothing comes before. `None`: nothing is unfinished.
@@ -92,13 +93,6 @@ impl MessageReader {
     }
 }
 
-/// A frame or a message.
-struct Message<'m> {
-    topic: Option<&'m str>,
-    bytes: &'m [u8],
-    retained: bool,
-}
-
 /// Where whole inputs are sorted by route and read.
 #[derive(Debug)]
 struct Desk {
@@ -108,8 +102,8 @@ struct Desk {
 }
 
 impl Desk {
-    fn cut(&mut self, cut: Cut<'_>, may_be_tail: &mut bool, out: &mut Vec<Output>) {
-        let (reason, detail, bytes) = match cut {
+    fn cut(&mut self, cut: &Cut<'_>, may_be_tail: &mut bool, out: &mut Vec<Output>) {
+        let (reason, detail, bytes) = match *cut {
             Cut::Joined(bytes) => return self.joined(bytes),
             Cut::Refused { reason, detail, bytes } => (reason, detail.to_owned(), bytes),
             Cut::Frame(frame) => {
@@ -187,23 +181,25 @@ impl Desk {
         if !route.when.iter().all(|condition| condition.holds(&tree, names)) {
             return Fate::NotMine;
         }
-        let Does::Read { rules, whole, shape } = &route.does else { return Fate::Ignored };
-        let is_shaped =
-            shape.as_ref().is_none_or(|shape| std::str::from_utf8(message.bytes).is_ok_and(|text| shape.matches(text)));
+        let Does::Read(read) = &route.does else { return Fate::Ignored };
+        let is_shaped = read
+            .shape
+            .as_ref()
+            .is_none_or(|shape| std::str::from_utf8(message.bytes).is_ok_and(|text| shape.matches(text)));
         if !is_shaped {
             let detail = "not of the shape that its route asks for";
             out.push(Output::DeadLetter(DeadLetter::new(DeadLetterReason::Shape, detail, message.bytes)));
             return Fate::Read;
         }
         let start = out.len();
-        let device = self.device(rules, names);
-        let mut run = Run::new(&self.context.zone, &self.profile.units, message.bytes, message.retained, out);
+        let device = self.device(&read.rules, names);
+        let mut run = Run::new(&self.profile, &self.context.zone, *message, out);
         match device {
-            Ok(device) => run.scope(rules, node, names, &Around { device, time: None }),
+            Ok(device) => run.scope(&read.rules, node, names, &Around { device, time: None }),
             Err(what) => run.refuse(DeadLetterReason::BadName, what),
         }
         self.counters.absent += run.absent;
-        if *whole && run.refused {
+        if read.whole && run.refused {
             let refused = out.drain(start..).find(|output| matches!(output, Output::DeadLetter(_)));
             out.extend(refused);
         }
@@ -212,22 +208,20 @@ impl Desk {
 
     /// An empty payload that says that the device is gone.
     fn offline(&self, route: &Route, message: &Message<'_>, names: &Names<'_>, out: &mut Vec<Output>) -> Fate {
-        let Does::Read { rules, .. } = &route.does else { return Fate::Ignored };
-        let named = match &rules.device {
-            Some(template) => template.fill(names).ok().and_then(|name| DeviceName::new(name).ok()),
-            None => self.device(rules, names).unwrap_or_default(),
-        };
-        out.push(match named {
-            Some(device) => Output::Presence { device, online: false, time: None, retained: message.retained },
-            None => {
-                let detail = "nothing names the device that is gone";
-                Output::DeadLetter(DeadLetter::new(DeadLetterReason::BadName, detail, message.bytes))
-            }
+        let Does::Read(read) = &route.does else { return Fate::Ignored };
+        let around = self.device(&read.rules, names).unwrap_or_default();
+        let template = read.rules.device.as_ref().or(self.profile.device.as_ref());
+        let named = around.or_else(|| DeviceName::new(template?.fill(names).ok()?).ok());
+        out.push(if let Some(device) = named {
+            Output::Presence { device, online: false, time: None, retained: message.retained }
+        } else {
+            let detail = "nothing names the device that is gone";
+            Output::DeadLetter(DeadLetter::new(DeadLetterReason::BadName, detail, message.bytes))
         });
         Fate::Read
     }
 
-    /// The device around a route's rules: the topic's capture, the source's own, the profile's.
+    /// The device around a route's rules: the topic's capture, else the source's own.
     fn device(&self, rules: &Rules, names: &Names<'_>) -> Result<Option<DeviceName>, String> {
         if rules.device.is_some() {
             return Ok(None);
@@ -235,12 +229,7 @@ impl Desk {
         if let Some(name) = names.get("device") {
             return DeviceName::new(name).map(Some).map_err(|error| format!("device {name:?} {error}"));
         }
-        if self.context.device.is_some() {
-            return Ok(self.context.device.clone());
-        }
-        let Some(template) = &self.profile.device else { return Ok(None) };
-        let name = template.fill(names).map_err(|missing| format!("no {missing:?} to name the device {template}"))?;
-        DeviceName::new(&name).map(Some).map_err(|error| format!("device {name:?} {error}"))
+        Ok(self.context.device.clone())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The captures of real devices give the readings that stand beside them, through the shipped profiles,
 //! and whole, byte by byte and in random pieces alike.
+#![allow(clippy::unwrap_used, reason = "a fault in a capture ends the test")]
 
 mod support;
 

@@ -14,7 +14,7 @@ pub(crate) struct Telegram {
     end: Vec<u8>,
     max: usize,
     state: State,
-    telegram: Vec<u8>,
+    bytes: Vec<u8>,
     stray: Stray,
 }
 
@@ -30,12 +30,12 @@ enum State {
 
 impl Telegram {
     pub(crate) fn new(start: Vec<u8>, end: Vec<u8>, max: usize) -> Telegram {
-        Telegram { start, end, max, state: State::Outside, telegram: Vec::new(), stray: Stray::default() }
+        Telegram { start, end, max, state: State::Outside, bytes: Vec::new(), stray: Stray::default() }
     }
 
     pub(crate) fn push(&mut self, byte: u8, sink: &mut dyn FnMut(Cut<'_>)) {
         let State::Outside = self.state else {
-            self.telegram.push(byte);
+            self.bytes.push(byte);
             return self.grown(sink);
         };
         self.stray.push(byte, sink);
@@ -59,7 +59,7 @@ impl Telegram {
     /// Bytes that it holds.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        self.telegram.len() + self.stray.bytes.len()
+        self.bytes.len() + self.stray.bytes.len()
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -67,11 +67,11 @@ impl Telegram {
     }
 
     fn grown(&mut self, sink: &mut dyn FnMut(Cut<'_>)) {
-        let length = self.telegram.len();
-        let begins = length >= 2 * self.start.len() && self.telegram.ends_with(&self.start);
+        let length = self.bytes.len();
+        let begins = length >= 2 * self.start.len() && self.bytes.ends_with(&self.start);
         match self.state {
             State::Inside | State::Tail(_) if begins => {
-                self.telegram.truncate(length - self.start.len());
+                self.bytes.truncate(length - self.start.len());
                 match self.state {
                     State::Tail(_) => self.whole(sink),
                     State::Inside | State::Outside => {
@@ -81,13 +81,13 @@ impl Telegram {
                 }
                 self.begin();
             }
-            State::Inside if self.telegram.ends_with(&self.end) && length >= self.start.len() + self.end.len() => {
+            State::Inside if self.bytes.ends_with(&self.end) && length >= self.start.len() + self.end.len() => {
                 self.state = State::Tail(length);
             }
             State::Inside if length >= self.max => {
                 self.refuse(DeadLetterReason::FrameTooLong, "a telegram longer than the framing allows", sink);
             }
-            State::Tail(_) if self.telegram.ends_with(b"\n") => self.whole(sink),
+            State::Tail(_) if self.bytes.ends_with(b"\n") => self.whole(sink),
             State::Tail(end) if length - end > TAIL_BYTES_MAX => {
                 self.refuse(DeadLetterReason::FrameMalformed, "a telegram whose last line does not end", sink);
             }
@@ -96,20 +96,20 @@ impl Telegram {
     }
 
     fn begin(&mut self) {
-        self.telegram.clear();
-        self.telegram.extend_from_slice(&self.start);
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&self.start);
         self.state = State::Inside;
     }
 
     fn whole(&mut self, sink: &mut dyn FnMut(Cut<'_>)) {
-        sink(Cut::Frame(self.telegram.trim_ascii_end()));
-        self.telegram.clear();
+        sink(Cut::Frame(self.bytes.trim_ascii_end()));
+        self.bytes.clear();
         self.state = State::Outside;
     }
 
     fn refuse(&mut self, reason: DeadLetterReason, detail: &'static str, sink: &mut dyn FnMut(Cut<'_>)) {
-        sink(Cut::Refused { reason, detail, bytes: &self.telegram });
-        self.telegram.clear();
+        sink(Cut::Refused { reason, detail, bytes: &self.bytes });
+        self.bytes.clear();
         self.state = State::Outside;
     }
 }

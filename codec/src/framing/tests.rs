@@ -34,7 +34,9 @@ fn cut(framing: &Framing, pieces: &[&[u8]]) -> Vec<Seen> {
             Cut::Joined(bytes) => Seen::Joined(bytes),
         });
     };
-    pieces.iter().for_each(|piece| framer.push(piece, &mut sink));
+    for piece in pieces {
+        framer.push(piece, &mut sink);
+    }
     framer.silence(&mut sink);
     assert!(!framer.is_waiting());
     seen

@@ -61,8 +61,17 @@ impl Pattern {
         NUMBERS.into_iter().take(self.0.captures_len()).skip(1).chain(self.0.capture_names().flatten())
     }
 
+    /// Whether the text matches; if so, the captures become names.
+    pub(crate) fn bind<'n>(&'n self, text: &str, names: &mut Names<'n>) -> bool {
+        let captures = self.captures(text);
+        let is_match = captures.is_some();
+        let owned = captures.into_iter().flatten().map(|(name, text)| (name, Cow::Owned(text.into_owned())));
+        names.extend(owned);
+        is_match
+    }
+
     /// The captures of a match; a group that took no part is empty.
-    pub(crate) fn captures<'n>(&'n self, text: &'n str) -> Option<Vec<(&'n str, Cow<'n, str>)>> {
+    pub(crate) fn captures<'n, 't>(&'n self, text: &'t str) -> Option<Vec<(&'n str, Cow<'t, str>)>> {
         if self.0.captures_len() == 1 {
             return self.0.is_match(text).then(Vec::new);
         }
@@ -177,7 +186,7 @@ mod tests {
         assert_eq!(fill("power_$1").as_deref(), Ok("power_7"));
         assert_eq!(fill("${id}_state $id$$").as_deref(), Ok("door_state door$"));
         assert_eq!(fill("$1st").as_deref(), Ok("7st"));
-        assert_eq!(fill("$other").as_deref(), Err("other"));
+        assert_eq!(fill("$other"), Err("other".to_owned()));
         assert!(fill("a$").is_err() && fill("${a").is_err() && fill("$-").is_err() && fill("${a b}").is_err());
     }
 

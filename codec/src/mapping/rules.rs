@@ -58,8 +58,8 @@ pub(crate) enum Makes {
 /// Where a unit comes from. Without a rule: from beside the value, or from the profile's table of units.
 #[derive(Clone, Debug)]
 pub(crate) enum Unit {
-    /// As stated; `None`: there is none.
-    Fixed(Option<Arc<str>>),
+    /// As stated; empty: there is none.
+    Fixed(Arc<str>),
     /// From the payload, each text replaced where the map has it.
     From { source: Source, map: Vec<(String, Arc<str>)> },
 }

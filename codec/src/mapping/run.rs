@@ -7,10 +7,12 @@ use lockgate_proto::limits::{READINGS_PER_RECORD_MAX, SYMBOL_BYTES_MAX};
 use lockgate_proto::reading::{Quality, Value};
 use lockgate_proto::time::UnixMicros;
 
-use super::names::{Names, Pattern, Template};
+use super::names::{Names, Template};
 use super::place::{Found, Tree};
 use super::rules::{Group, Makes, Rules, TimeRule, Unit, ValueRule};
+use crate::message::Message;
 use crate::output::{DeadLetter, DeadLetterReason, Decoded, Output};
+use crate::profile::Profile;
 use crate::time::Zone;
 use crate::tree::{NODES_MAX, Node};
 
@@ -28,12 +30,10 @@ pub(crate) struct Around {
 /// One application of a mapping to one frame or message.
 #[derive(Debug)]
 pub(crate) struct Run<'r> {
-    pub(crate) zone: &'r Zone,
-    pub(crate) units: &'r [(Pattern, Option<Arc<str>>)],
-    /// What the tree was made of, for dead letters.
-    pub(crate) input: &'r [u8],
-    pub(crate) retained: bool,
-    pub(crate) out: &'r mut Vec<Output>,
+    profile: &'r Profile,
+    zone: &'r Zone,
+    message: Message<'r>,
+    out: &'r mut Vec<Output>,
     /// Outputs that are still allowed.
     left: usize,
     /// Values that meant "no value".
@@ -49,11 +49,15 @@ enum Hit<'n> {
 }
 
 /// Where a value rule is applied, and the metrics that others made of the same node.
+#[derive(Clone, Copy)]
 struct At<'t, 'n> {
     node: &'n Node<'n>,
     tree: &'t Tree<'n>,
     metrics: &'t [String],
 }
+
+/// Something is wrong, and a dead letter has told it.
+struct Told;
 
 /// What became of one node and one rule.
 enum Made {
@@ -66,14 +70,8 @@ enum Made {
 }
 
 impl<'r> Run<'r> {
-    pub(crate) fn new(
-        zone: &'r Zone,
-        units: &'r [(Pattern, Option<Arc<str>>)],
-        input: &'r [u8],
-        retained: bool,
-        out: &'r mut Vec<Output>,
-    ) -> Run<'r> {
-        Run { zone, units, input, retained, out, left: OUTPUTS_MAX, absent: 0, refused: false }
+    pub(crate) fn new(profile: &'r Profile, zone: &'r Zone, message: Message<'r>, out: &'r mut Vec<Output>) -> Run<'r> {
+        Run { profile, zone, message, out, left: OUTPUTS_MAX, absent: 0, refused: false }
     }
 
     /// Applies the rules in a scope.
@@ -86,7 +84,8 @@ impl<'r> Run<'r> {
             }
         }
         // A scope whose device can't be named has nothing to say; why has been told.
-        if let Some(device) = self.device(rules.device.as_ref(), names, around) {
+        let template = rules.device.as_ref().or(self.profile.device.as_ref().filter(|_| around.device.is_none()));
+        if let Ok(device) = self.device(template, names, around) {
             let time = match &rules.time {
                 Some(rule) => self.time(rule, &tree, names),
                 None => around.time,
@@ -119,7 +118,8 @@ impl<'r> Run<'r> {
                     }
                 }
                 (Hit::Group(group), _) => {
-                    if group.when.iter().all(|condition| condition.holds(tree, names)) {
+                    let inside = Tree::new(found.node);
+                    if group.when.iter().all(|condition| condition.holds(&inside, names)) {
                         self.scope(&group.rules, found.node, names, around);
                     }
                 }
@@ -155,9 +155,9 @@ impl<'r> Run<'r> {
         hits
     }
 
-    fn value<'n>(&mut self, rule: &'n ValueRule, at: At<'_, 'n>, names: &Names<'n>, around: &Around) -> Made {
+    fn value<'n>(&mut self, rule: &'n ValueRule, at: At<'_, 'n>, names: &mut Names<'n>, around: &Around) -> Made {
         let At { node, tree, metrics } = at;
-        let Some(device) = self.device(rule.device.as_ref(), names, around) else { return Made::Nothing };
+        let Ok(device) = self.device(rule.device.as_ref(), names, around) else { return Made::Nothing };
         let is_meant = rule
             .devices
             .as_ref()
@@ -207,7 +207,7 @@ impl<'r> Run<'r> {
         let Some(device) = around.device else {
             return self.refuse(DeadLetterReason::BadName, format!("{metric}: nothing names the device"));
         };
-        let retained = self.retained;
+        let retained = self.message.retained;
         let Makes::Reading { unit, .. } = &rule.makes else {
             return match value {
                 Value::Flag(online) => {
@@ -216,7 +216,7 @@ impl<'r> Run<'r> {
                 _ => self.refuse(DeadLetterReason::BadType, format!("{device}: presence must be true or false")),
             };
         };
-        let Some(unit) = self.unit(unit.as_ref(), metric, at) else { return };
+        let Ok(unit) = self.unit(unit.as_ref(), metric, at) else { return };
         match MetricName::new(metric) {
             Ok(metric) => {
                 let (time, quality) = (around.time, Quality::Good);
@@ -227,52 +227,51 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// `None`: the payload's text can be no unit, which has been told.
+    /// The unit of a value; fails where the payload's text can be none.
     fn unit<'n>(
         &mut self,
         rule: Option<&'n Unit>,
         metric: &str,
         (node, tree, names): (&'n Node<'n>, &Tree<'n>, &Names<'n>),
-    ) -> Option<Option<Arc<str>>> {
+    ) -> Result<Option<Arc<str>>, Told> {
         let text = match (rule, node) {
-            (Some(Unit::Fixed(unit)), _) => return Some(unit.clone()),
+            (Some(Unit::Fixed(unit)), _) => return Ok(stated(unit)),
             (Some(Unit::From { source, map }), _) => {
-                let Some(text) = source.text(tree, names) else { return Some(None) };
+                let Some(text) = source.text(tree, names) else { return Ok(None) };
                 if let Some((_, unit)) = map.iter().find(|(key, _)| *key == text) {
-                    return Some(Some(Arc::clone(unit)));
+                    return Ok(stated(unit));
                 }
                 text.into_owned()
             }
             (None, Node::Quantity(quantity)) => quantity.unit.as_ref().to_owned(),
             (None, _) => {
-                let stated = self.units.iter().find(|(pattern, _)| pattern.matches(metric));
-                return Some(stated.and_then(|(_, unit)| unit.clone()));
+                let by_name = self.profile.units.iter().find(|(pattern, _)| pattern.matches(metric));
+                return Ok(by_name.and_then(|(_, unit)| stated(unit)));
             }
         };
         if text.len() > SYMBOL_BYTES_MAX || text.chars().any(char::is_control) {
             self.refuse(DeadLetterReason::BadName, format!("{metric}: {:?} is no unit", head(&text)));
-            return None;
+            return Err(Told);
         }
-        Some((!text.is_empty()).then(|| text.into()))
+        Ok((!text.is_empty()).then(|| text.into()))
     }
 
-    /// The device that a template names, else the one around. `None`: the template can't name one, which
-    /// has been told.
+    /// The device that a template names, else the one around; fails where the template can't name one.
     fn device(
         &mut self,
         template: Option<&Template>,
         names: &Names<'_>,
         around: &Around,
-    ) -> Option<Option<DeviceName>> {
-        let Some(template) = template else { return Some(around.device.clone()) };
+    ) -> Result<Option<DeviceName>, Told> {
+        let Some(template) = template else { return Ok(around.device.clone()) };
         let named = template.fill(names).map_err(|missing| format!("no {missing:?} to name the device {template}"));
         let named =
             named.and_then(|name| DeviceName::new(&name).map_err(|error| format!("device {:?} {error}", head(&name))));
         match named {
-            Ok(device) => Some(Some(device)),
+            Ok(device) => Ok(Some(device)),
             Err(what) => {
                 self.refuse(DeadLetterReason::BadName, what);
-                None
+                Err(Told)
             }
         }
     }
@@ -293,7 +292,7 @@ impl<'r> Run<'r> {
 
     pub(crate) fn refuse(&mut self, reason: DeadLetterReason, detail: String) {
         self.refused = true;
-        self.push(Output::DeadLetter(DeadLetter::new(reason, detail, self.input)));
+        self.push(Output::DeadLetter(DeadLetter::new(reason, detail, self.message.bytes)));
     }
 
     fn push(&mut self, output: Output) {
@@ -302,12 +301,21 @@ impl<'r> Run<'r> {
             1 => {
                 let detail = format!("more than {OUTPUTS_MAX} outputs of one input");
                 self.refused = true;
-                self.out.push(Output::DeadLetter(DeadLetter::new(DeadLetterReason::TooComplex, detail, self.input)));
+                self.out.push(Output::DeadLetter(DeadLetter::new(
+                    DeadLetterReason::TooComplex,
+                    detail,
+                    self.message.bytes,
+                )));
             }
             _ => self.out.push(output),
         }
         self.left -= 1;
     }
+}
+
+/// A unit of a profile; an empty one stands for none.
+fn stated(unit: &Arc<str>) -> Option<Arc<str>> {
+    (!unit.is_empty()).then(|| Arc::clone(unit))
 }
 
 /// The beginning of a text.

@@ -24,17 +24,15 @@ const WORDS: [(&str, Word); 3] = [("lines", Word::Lines), ("telegram", Word::Tel
 
 /// A framing, and the silence that ends a frame.
 pub(super) fn framing(item: &Item<'_>) -> Option<(Framing, Duration)> {
-    match item.raw()? {
-        Raw::Table(_) => item.table(framing_table),
-        _ => {
-            let kind = match item.word(&WORDS)? {
-                Word::Lines => Kind::Lines { start: Vec::new(), end: b"\n".to_vec(), drop_first: false },
-                Word::Telegram => Kind::Telegram { start: b"/".to_vec(), end: b"!".to_vec() },
-                Word::Cobs => Kind::Cobs { delimiter: 0 },
-            };
-            Some((Framing { kind, frame_bytes_max: 4096 }, SILENCE))
-        }
+    if let Raw::Table(_) = item.raw()? {
+        return item.table(framing_table);
     }
+    let kind = match item.word(&WORDS)? {
+        Word::Lines => Kind::Lines { start: Vec::new(), end: b"\n".to_vec(), drop_first: false },
+        Word::Telegram => Kind::Telegram { start: b"/".to_vec(), end: b"!".to_vec() },
+        Word::Cobs => Kind::Cobs { delimiter: 0 },
+    };
+    Some((Framing { kind, frame_bytes_max: 4096 }, SILENCE))
 }
 
 fn framing_table(table: &Table<'_>) -> Option<(Framing, Duration)> {
@@ -42,6 +40,12 @@ fn framing_table(table: &Table<'_>) -> Option<(Framing, Duration)> {
     let max = table.or("frame_max", 4096, |item| item.bytes(16..=FRAME_BYTES_MAX));
     let silence =
         table.or("silence", SILENCE, |item| item.duration(Duration::from_millis(5)..=Duration::from_secs(3600)));
+    if word.is_none() {
+        // Which of these are known depends on the kind: none of them is a fault of its own.
+        for key in ["start", "end", "first", "delimiter"] {
+            table.has(key);
+        }
+    }
     let kind = match word? {
         Word::Lines => {
             let start = table.or("start", Vec::new(), mark);

@@ -7,7 +7,7 @@ use lockgate_config::{Item, Table};
 
 use super::framing::{checksum, framing};
 use super::reading::{Reading, decoder, noted, symbol};
-use super::route::{Does, Empty, Route};
+use super::route::{Does, Empty, Read, Route};
 use crate::checksum::Checksum;
 use crate::decode::Decoder;
 use crate::framing::Framing;
@@ -20,7 +20,7 @@ pub(super) struct Layer {
     pub(super) checksum: Option<Checksum>,
     pub(super) decode: Option<Decoder>,
     pub(super) whole: Option<bool>,
-    pub(super) units: Vec<(Pattern, Option<Arc<str>>)>,
+    pub(super) units: Vec<(Pattern, Arc<str>)>,
     pub(super) rules: Rules,
     pub(super) routes: Vec<RouteLayer>,
 }
@@ -28,6 +28,7 @@ pub(super) struct Layer {
 /// A route, before what it does not say is filled in.
 pub(super) struct RouteLayer {
     topics: Vec<Topic>,
+    has_topics: bool,
     starts: Vec<Vec<u8>>,
     when: Vec<Condition>,
     shape: Option<Pattern>,
@@ -69,7 +70,7 @@ impl Layer {
             whole: whole(table),
             units: table.optional("units", units).unwrap_or_default(),
             rules: reading.rules(table, 0),
-            routes: table.sections("route", |table| RouteLayer::read(table, reading, constants)),
+            routes: table.sections("route", |table| Some(RouteLayer::read(table, reading, constants))),
         }
     }
 
@@ -120,7 +121,7 @@ impl Layer {
         let does = if route.ignore {
             Does::Ignore
         } else {
-            Does::Read { rules, whole: route.whole.or(self.whole).unwrap_or(false), shape: route.shape }
+            Does::Read(Read { rules, whole: route.whole.or(self.whole).unwrap_or(false), shape: route.shape }.into())
         };
         Route {
             topics: route.topics,
@@ -140,7 +141,7 @@ impl Layer {
 
     /// Whether each route has topics.
     pub(super) fn all_have_topics(&self) -> bool {
-        !self.routes.is_empty() && self.routes.iter().all(|route| !route.topics.is_empty())
+        !self.routes.is_empty() && self.routes.iter().all(|route| route.has_topics)
     }
 }
 
@@ -148,6 +149,7 @@ impl RouteLayer {
     fn everything() -> RouteLayer {
         RouteLayer {
             topics: Vec::new(),
+            has_topics: false,
             starts: Vec::new(),
             when: Vec::new(),
             shape: None,
@@ -159,7 +161,7 @@ impl RouteLayer {
         }
     }
 
-    fn read<'d>(table: &Table<'d>, reading: &Reading<'d>, constants: &[(String, String)]) -> Option<RouteLayer> {
+    fn read<'d>(table: &Table<'d>, reading: &Reading<'d>, constants: &[(String, String)]) -> RouteLayer {
         let topic = |item: &Item<'d>| {
             let topic = noted(item, filled(item.text()?, constants))?;
             let topic = noted(item, Topic::parse(&topic).map_err(|error| error.to_string()))?;
@@ -167,8 +169,9 @@ impl RouteLayer {
             Some(topic)
         };
         let empties = [("ignore", Empty::Ignore), ("offline", Empty::Offline), ("decode", Empty::Decode)];
-        Some(RouteLayer {
+        RouteLayer {
             topics: table.or("topic", Vec::new(), |item| item.one_or_many(topic)),
+            has_topics: table.has("topic"),
             starts: table.or("starts", Vec::new(), |item| item.one_or_many(|item| item.text().map(Into::into))),
             when: table.optional("when", |item| reading.when(item)).unwrap_or_default(),
             shape: table.optional("shape", Reading::pattern),
@@ -177,7 +180,7 @@ impl RouteLayer {
             decode: table.optional("decode", decoder),
             whole: whole(table),
             rules: reading.rules(table, 0),
-        })
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Profile {
     /// Names the device where nothing else does.
     pub(crate) device: Option<Template>,
     pub(crate) constants: Vec<(String, String)>,
-    pub(crate) units: Vec<(Pattern, Option<Arc<str>>)>,
+    pub(crate) units: Vec<(Pattern, Arc<str>)>,
     pub(crate) routes: Vec<Route>,
 }
 
@@ -104,9 +104,9 @@ impl Profile {
     pub fn names_devices(&self) -> bool {
         let named = |route: &Route| match &route.does {
             Does::Ignore => true,
-            Does::Read { rules, .. } => {
+            Does::Read(read) => {
                 let captured = |topic: &crate::topic::Topic| topic.names().any(|name| name == "device");
-                rules.device.is_some() || !route.topics.is_empty() && route.topics.iter().all(captured)
+                read.rules.device.is_some() || !route.topics.is_empty() && route.topics.iter().all(captured)
             }
         };
         self.device.is_some() || self.routes.iter().all(named)

@@ -116,6 +116,7 @@ impl<'d> Reading<'d> {
         let is = table.or("is", Vec::new(), texts);
         let is_not = table.or("is_not", Vec::new(), texts);
         let like = table.optional("like", Reading::pattern);
+        self.define(like.iter().flat_map(Pattern::names));
         let present = table.optional("present", Item::boolean);
         if ["is", "is_not", "like", "present"].iter().all(|key| !table.has(key)) {
             table.problem("asks nothing", "add `is`, `is_not`, `like` or `present`");
@@ -137,7 +138,7 @@ impl<'d> Reading<'d> {
             let forms = table.or("form", vec![Form::Iso], |item| item.one_or_many(form));
             let zone = table.or("zone", ZoneRule::Site, |item| match item.text()? {
                 "site" => Some(ZoneRule::Site),
-                _ => item.parse(|name| name.parse::<Zone>()).map(ZoneRule::Fixed),
+                _ => item.parse(str::parse::<Zone>).map(ZoneRule::Fixed),
             });
             Some(TimeRule { from: from?, forms, zone })
         })
@@ -150,7 +151,7 @@ impl<'d> Reading<'d> {
             let source = self.source(table);
             let map = table.or("map", Vec::new(), |item| {
                 item.table(|table| {
-                    let pair = |(key, item): (&str, Item<'d>)| Some((key.to_owned(), symbol(&item)??));
+                    let pair = |(key, item): (&str, Item<'d>)| Some((key.to_owned(), symbol(&item)?));
                     table.items().into_iter().map(pair).collect()
                 })
             });
@@ -159,14 +160,14 @@ impl<'d> Reading<'d> {
     }
 }
 
-/// A unit's symbol; an empty text is none.
-pub(super) fn symbol(item: &Item<'_>) -> Option<Option<Arc<str>>> {
+/// A unit's symbol; an empty text stands for none.
+pub(super) fn symbol(item: &Item<'_>) -> Option<Arc<str>> {
     let text = item.any_text()?;
     if text.len() > SYMBOL_BYTES_MAX || text.chars().any(char::is_control) {
         item.problem("is no unit", format!("give a symbol of at most {SYMBOL_BYTES_MAX} bytes, such as \"kWh\""));
         return None;
     }
-    Some((!text.is_empty()).then(|| text.into()))
+    Some(text.into())
 }
 
 /// A scalar as a decoder would show its text.
@@ -230,12 +231,14 @@ pub(super) fn decoder(item: &Item<'_>) -> Option<Decoder> {
     };
     let Raw::Table(_) = item.raw()? else { return item.word(&WORDS).map(plain) };
     item.table(|table| {
-        let Word::KeyValue = table.required("kind", |item| item.word(&WORDS))? else {
-            return table.required("kind", |item| item.word(&WORDS)).map(plain);
-        };
+        let word = table.required("kind", |item| item.word(&WORDS));
+        if let Some(word @ (Word::Json | Word::Text | Word::Obis)) = word {
+            return Some(plain(word));
+        }
         let between = table.or("between", ",", Item::text).to_owned();
         let assign = table.or("assign", "=", Item::text).to_owned();
         let bare = table.or("bare", Bare::Refuse, |item| item.word(&Bare::WORDS));
+        word?;
         Some(Decoder::KeyValue(KeyValue { between, assign, bare }))
     })
 }

@@ -25,13 +25,17 @@ pub(crate) enum Does {
     /// Nothing, on purpose.
     Ignore,
     /// Makes readings.
-    Read {
-        rules: Rules,
-        /// One refused value takes all others with it.
-        whole: bool,
-        /// What the text must look like, else it is a dead letter.
-        shape: Option<Pattern>,
-    },
+    Read(Box<Read>),
+}
+
+/// How a route makes readings.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) rules: Rules,
+    /// One refused value takes all others with it.
+    pub(crate) whole: bool,
+    /// What the text must look like, else it is a dead letter.
+    pub(crate) shape: Option<Pattern>,
 }
 
 /// What a payload without a byte is.

@@ -1,4 +1,5 @@
 //! Feeds captures to profiles and compares what comes out by the rules that captures are written by.
+#![allow(clippy::unwrap_used, reason = "test support: a fault in a capture ends the test")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
