@@ -3,16 +3,35 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use crate::journal::{Line, VerdictWord};
 
-/// A journal's line cannot be read.
+/// A line of a journal or of a store's list cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("line {number} of the journal is not one of ours")]
+#[error("line {number} is not what it should be")]
 pub struct BadLine {
     /// Counted from 1.
     pub number: usize,
     /// Why.
     pub source: serde_json::Error,
+}
+
+/// A sample as a store has it: one line of JSON, other keys aside.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Stored {
+    /// The device's name.
+    pub device: Arc<str>,
+    /// The sample's number.
+    pub n: u64,
+}
+
+/// Reads what a store holds: a line for each copy of each sample. Empty lines are left out.
+pub fn read_stored(text: &str) -> Result<Vec<Stored>, BadLine> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(index, line)| serde_json::from_str(line).map_err(|source| BadLine { number: index + 1, source }))
+        .collect()
 }
 
 #[derive(Clone, Debug, Default)]
@@ -127,6 +146,27 @@ impl Summary {
         }
     }
 
+    /// All counts as one JSON object, with the first `named_max` samples of each fault by name.
+    pub fn to_json(&self, named_max: usize) -> serde_json::Value {
+        let named = |samples: &[(Arc<str>, u64)]| -> Vec<String> {
+            samples.iter().take(named_max).map(|(device, n)| format!("{device} {n}")).collect()
+        };
+        serde_json::json!({
+            "produced": self.produced,
+            "stored": self.stored,
+            "unheard": self.unheard,
+            "cut": self.cut,
+            "lost": self.lost.len(),
+            "doubled": self.doubled.len(),
+            "invented": self.invented.len(),
+            "repeated": self.repeated,
+            "spoiled": self.spoiled,
+            "lost_samples": named(&self.lost),
+            "doubled_samples": named(&self.doubled),
+            "invented_samples": named(&self.invented),
+        })
+    }
+
     /// Whether the system kept its promise: nothing lost, nothing doubled, nothing invented.
     pub fn is_clean(&self) -> bool {
         self.lost.is_empty() && self.doubled.is_empty() && self.invented.is_empty()
@@ -175,6 +215,16 @@ mod tests {
             settle(&[("a", 1), ("a", 1), ("b", 1), ("b", 1), ("b", 1)]).doubled,
             [("a".into(), 1), ("b".into(), 1)]
         );
+    }
+
+    #[test]
+    fn the_counts_are_printed_and_faults_are_named() {
+        let stored = read_stored("{\"device\":\"b\",\"n\":1,\"value\":3}\n\n{\"device\":\"b\",\"n\":1}\n").unwrap();
+        let summary = settle(&stored.iter().map(|sample| (&*sample.device, sample.n)).collect::<Vec<_>>());
+        let json = summary.to_json(10);
+        assert_eq!((&json["produced"], &json["stored"], &json["lost"]), (&4.into(), &1.into(), &1.into()));
+        assert_eq!(json["lost_samples"], serde_json::json!(["a 1"]));
+        assert_eq!(read_stored("{}\n").unwrap_err().number, 1);
     }
 
     #[test]

@@ -15,11 +15,15 @@ use lockgate_runtime::Supervisor;
 use lockgate_runtime::signals::stop_on_signals;
 use serde_json::json;
 
+use crate::account::{self, Account};
 use crate::devices::{self, Plan};
 use crate::faults::FaultRates;
 use crate::models::Kind;
 use crate::publisher::BrokerUrl;
 use crate::replay::{self, Chunk, MqttReplay, Pace, SerialReplay, Stage};
+
+/// Samples of each fault that `account` names.
+const NAMED_MAX: usize = 50;
 
 /// Simulated field devices on pseudo-terminals and MQTT, and replay of captures.
 ///
@@ -32,7 +36,13 @@ pub struct Cli {
     command: Command,
     /// What to log: a level, or target=level, with commas between.
     // The broker's router calls every client that leaves an error.
-    #[arg(long, global = true, value_name = "FILTER", default_value = "info,rumqttd=warn,rumqttd::router=off")]
+    #[arg(
+        long,
+        global = true,
+        display_order = 1000,
+        value_name = "FILTER",
+        default_value = "info,rumqttd=warn,rumqttd::router=off"
+    )]
     log: String,
 }
 
@@ -49,6 +59,8 @@ enum Command {
     Devices(DevicesArgs),
     /// Play a capture onto a serial port or to a broker.
     Replay(ReplayArgs),
+    /// Hold a journal against what a store holds, and count what was lost or doubled.
+    Account(AccountArgs),
     /// Run an MQTT broker in memory, for demos.
     #[cfg(feature = "broker")]
     Broker(BrokerArgs),
@@ -117,7 +129,7 @@ struct FaultArgs {
     /// The port vanishes, or the sensor drops off the network, for 1 to 3 seconds.
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     unplug: f64,
-    /// How wrong the clocks of the devices are: -1h, 36500d. (Not a probability.)
+    /// How wrong the clocks of the devices are: -1h, 8760h. (Not a probability.)
     #[arg(long, value_name = "DURATION", default_value = "0s", allow_hyphen_values = true)]
     clock_error: SignedDuration,
 }
@@ -153,6 +165,15 @@ struct ReplayArgs {
     /// Keeps the port open at the end, until stopped; without it the port vanishes when all is read.
     #[arg(long, conflicts_with = "mqtt")]
     hold: bool,
+}
+
+/// Prints one JSON object. Fails unless nothing was lost, doubled or invented.
+#[derive(Debug, Args)]
+struct AccountArgs {
+    /// The journal of a run of `devices`.
+    journal: PathBuf,
+    /// What the store holds, as JSON lines with "device" and "n", one for each copy; standard input if left out.
+    stored: Option<PathBuf>,
 }
 
 #[cfg(feature = "broker")]
@@ -195,6 +216,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let mut grace = Duration::from_secs(5);
     match cli.command {
         Command::Devices(args) => grace = play_devices(args, &supervisor)?,
+        // No task and nothing to wait for.
+        Command::Account(args) => return settle(&args),
         Command::Replay(args) => {
             let playing = supervisor.clone();
             supervisor.spawn("replay", |stop| async move {
@@ -212,6 +235,22 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Broker(args) => run_broker(args.listen, &supervisor)?,
     }
     supervisor.run(grace).await.into_result()
+}
+
+fn settle(args: &AccountArgs) -> anyhow::Result<()> {
+    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let account = Account::read(&read(&args.journal)?).context("cannot read the journal")?;
+    let stored = match &args.stored {
+        Some(path) => read(path)?,
+        None => std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?,
+    };
+    let stored = account::read_stored(&stored).context("cannot read what is stored")?;
+    let summary = account.settle(stored.iter().map(|sample| (&*sample.device, sample.n)));
+    report(&summary.to_json(NAMED_MAX))?;
+    if !summary.is_clean() {
+        bail!("the account does not balance");
+    }
+    Ok(())
 }
 
 impl DevicesArgs {

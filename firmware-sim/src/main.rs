@@ -1,5 +1,6 @@
 //! The simulator's process: log, runtime, exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -10,7 +11,8 @@ fn main() -> ExitCode {
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            // Nothing is left to do if even this cannot be written.
+            let _unseen = writeln!(anstream::stderr(), "lockgate-sim: {error:#}");
             ExitCode::FAILURE
         }
     }
