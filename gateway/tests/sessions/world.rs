@@ -1,0 +1,122 @@
+//! A gateway with throw-away state, and tokens for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_gateway::backbone::Backbone;
+use lockgate_gateway::backbone::embedded::{EmbeddedBackbone, EmbeddedOptions, RandomFailed};
+use lockgate_gateway::config::Config;
+use lockgate_gateway::{Bound, Parts, start};
+use lockgate_proto::ids::{AgentName, Site, Tenant};
+use lockgate_runtime::clock::Clock;
+use lockgate_runtime::{Stopped, Supervisor};
+use lockgate_token::{Identity, NewToken, SigningKey};
+use ring::rand::{SecureRandom, SystemRandom};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+pub(crate) const TENANT: &str = "home";
+pub(crate) const SITE: &str = "plant";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct World {
+    pub(crate) bound: Bound,
+    pub(crate) supervisor: Supervisor,
+    key: SigningKey,
+    clock: Clock,
+    embedded: EmbeddedBackbone,
+    _folder: TempDir,
+}
+
+/// An answer to a plain HTTP request.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl World {
+    pub(crate) fn start() -> World {
+        World::with(|_| {}, |backbone| backbone)
+    }
+
+    /// A gateway whose configuration and backbone are changed before it starts.
+    pub(crate) fn with(
+        configure: impl FnOnce(&mut Config),
+        wrap: impl FnOnce(Arc<dyn Backbone>) -> Arc<dyn Backbone>,
+    ) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::system();
+        let wall = clock.clone();
+        let embedded = EmbeddedBackbone::open(EmbeddedOptions::new(
+            folder.path().join("backbone"),
+            Arc::new(move || wall.wall()),
+            Box::new(|bytes| SystemRandom::new().fill(bytes).map_err(|_| RandomFailed)),
+        ))
+        .unwrap();
+        let mut config = Config::default();
+        config.data = folder.path().to_owned();
+        config.server.listen = "127.0.0.1:0".parse().unwrap();
+        config.metrics.listen = "127.0.0.1:0".parse().unwrap();
+        configure(&mut config);
+        let key = || SigningKey::from_bytes(&[7; 32]);
+        let supervisor = Supervisor::new();
+        let backbone = wrap(Arc::new(embedded.clone()));
+        let parts = Parts { config, backbone, key: key(), clock: clock.clone() };
+        let bound = start(parts, &supervisor).unwrap();
+        World { bound, supervisor, key: key(), clock, embedded, _folder: folder }
+    }
+
+    pub(crate) fn agent_token(&self, agent: &str) -> String {
+        let identity = Identity::Agent { site: Site::new(SITE).unwrap(), agent: AgentName::new(agent).unwrap() };
+        self.mint(identity, Duration::from_secs(60))
+    }
+
+    pub(crate) fn user_token(&self, scope: &str, ttl: Duration) -> String {
+        self.mint(Identity::User { name: "ann".into(), scopes: vec![scope.parse().unwrap()] }, ttl)
+    }
+
+    /// A token that sees everything of the site.
+    pub(crate) fn token(&self) -> String {
+        self.user_token("telemetry:read:plant/*", Duration::from_secs(60))
+    }
+
+    fn mint(&self, identity: Identity, ttl: Duration) -> String {
+        let tenant = Tenant::new(TENANT).unwrap();
+        self.key.mint(&NewToken { tenant, identity, ttl }, self.clock.wall()).unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        let address = if path == "/metrics" { self.bound.metrics } else { self.bound.listen };
+        let request = format!("GET {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n");
+        exchange(address, &request).await
+    }
+
+    /// The sum of a figure over its labels.
+    pub(crate) async fn figure(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").await.body;
+        let of_name = |line: &&str| line.split(['{', ' ']).next() == Some(name);
+        text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Stops the gateway as a signal would.
+    pub(crate) async fn stop(self) -> Stopped {
+        self.supervisor.stop("test");
+        let stopped = self.supervisor.run(Duration::from_secs(10)).await;
+        self.embedded.close().await;
+        stopped
+    }
+}
+
+/// One request on a connection of its own, answered until the other end closes.
+pub(crate) async fn exchange(address: std::net::SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut text)).await.unwrap().unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    Answer { status, body }
+}
