@@ -120,8 +120,8 @@ impl QueueHandle {
         self.tell(Request::SetSettled { epoch, lane, settled }).await
     }
 
-    /// See [`super::Queue::set_epoch_closed`].
-    pub async fn set_epoch_closed(&self, epoch: Epoch) -> Result<(), QueueClosed> {
+    /// See [`super::Queue::epoch_closed`].
+    pub async fn epoch_closed(&self, epoch: Epoch) -> Result<(), QueueClosed> {
         self.tell(Request::SetEpochClosed { epoch }).await
     }
 

@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(
             hex(&header.encode()),
             "4c47515545554501efcdab8967452301030000000100000064000000000000002a00000000000000\
-             22110000000000000000000000000000000000009b0a8a9c"
+             221100000000000000000000000000000000000027aa9066"
         );
         assert_eq!(SegmentHeader::decode(id(), &header.encode()), Some(header));
         assert_eq!(id().name(), "00000003-0123456789abcdef-telemetry-0000000000000064.seg");
@@ -292,7 +292,7 @@ mod tests {
         };
         let mut bytes = Vec::new();
         encode_record(id(), 64, &header, b"hi", &mut bytes);
-        assert_eq!(hex(&bytes), "");
+        assert_eq!(hex(&bytes), "9f2aedc0a1ab02000003030000007b68e5cf8b01edfe0000000000006869");
     }
 
     #[test]

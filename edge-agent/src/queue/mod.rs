@@ -35,6 +35,9 @@ mod time;
 mod types;
 pub mod wear_logic;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use lockgate_proto::gap::Gap;
@@ -179,7 +182,7 @@ impl Queue {
 
     /// Tells that the backbone has heard of the end of an epoch: once nothing of it is on disk, it need not
     /// be named any more.
-    pub fn set_epoch_closed(&mut self, epoch: Epoch) {
+    pub fn epoch_closed(&mut self, epoch: Epoch) {
         if epoch != self.start.epoch
             && let Some(entry) = self.book.epoch_mut(epoch)
         {
@@ -245,7 +248,6 @@ impl Queue {
                 entry.lanes[lane.index()].last = (last > Seq::NONE).then_some(last);
             }
         }
-        self.note_tails(&mut book, true);
         self.write_book(book).map_err(SyncError::Flush)
     }
 

@@ -144,7 +144,20 @@ impl Queue {
         match self.readers.take(id) {
             Some(reader) if indexed.0 <= reader.point.0 && reader.point.0 <= seq => Ok(reader),
             Some(reader) => Ok(Reader { point: indexed, ..reader }),
-            None => Ok(Reader { id, file: self.storage.open(&id.name())?, point: indexed }),
+            None => Ok(Reader { id, file: self.open_segment(id)?, point: indexed }),
+        }
+    }
+
+    /// One that was deleted by hand while it is appended to is put back first.
+    fn open_segment(&mut self, id: SegmentId) -> io::Result<Box<dyn StorageFile>> {
+        let is_active = self.active[id.lane.index()].as_ref().is_some_and(|active| active.id == id);
+        match self.storage.open(&id.name()) {
+            Err(error) if is_active && error.kind() == io::ErrorKind::NotFound => {
+                self.report(Fault::FlushFailed { name: id.name(), error: error.to_string() });
+                self.salvage(id.lane)?;
+                self.storage.open(&id.name())
+            }
+            opened => opened,
         }
     }
 

@@ -116,8 +116,11 @@ fn account_for_lane(plan: &mut Plan, entry: &mut EpochEntry, lane: Lane, found: 
     let noted = &entry.lanes[lane.index()];
     let closed_last = if noted.gone.last() == Seq::MAX { Seq::NONE } else { noted.gone.last() };
     let found_last = findings.last.max(closed_last);
+    // A segment is begun only when all numbers before its first one were given.
+    let begun = found.last().map_or(Seq::NONE, |found| found.id.first.previous());
+    let last = found_last.max(noted.last()).max(begun);
     let mut lost = RangeSet::new();
-    if let Some(all) = SeqRange::new(Seq::FIRST, found_last.max(noted.last())) {
+    if let Some(all) = SeqRange::new(Seq::FIRST, last) {
         lost = findings.held.missing_in(all).difference(&noted.gone);
     }
     let mut reason_of_rest = None;
@@ -147,7 +150,6 @@ fn account_for_lane(plan: &mut Plan, entry: &mut EpochEntry, lane: Lane, found: 
         lose(plan, entry, lane, (rest, reason), span);
     }
     let noted = &mut entry.lanes[lane.index()];
-    let last = found_last.max(noted.last());
     noted.last = (last > Seq::NONE).then_some(last);
     noted.tail = found.last().map(|found| TailEntry { first: found.id.first, bytes: Some(found.bytes) });
 }
@@ -202,10 +204,14 @@ fn cut_unfinished_batch(walked: &super::survey::Walked, segment: &Found) -> (Seq
     if walked.last_whole == walked.last {
         return (walked.last, walked.tail);
     }
+    // The damage may have taken the end of an accepted batch, so that more than the last one is in doubt.
+    let is_damaged = walked.lost.iter().any(|lost| walked.last_whole < lost.last());
     let tail = match walked.tail {
-        Tail::Clean => Tail::Torn { bytes: 0 },
-        Tail::Torn { bytes } => Tail::Torn { bytes },
-        Tail::OneRecord | Tail::Garbled { .. } => Tail::Garbled { bytes: segment.bytes },
+        Tail::Clean if !is_damaged => Tail::Torn { bytes: 0 },
+        Tail::Torn { bytes } if !is_damaged => Tail::Torn { bytes },
+        Tail::Clean | Tail::Torn { .. } | Tail::OneRecord | Tail::Garbled { .. } => {
+            Tail::Garbled { bytes: segment.bytes }
+        }
     };
     (walked.last_whole, tail)
 }

@@ -168,7 +168,7 @@ impl Queue {
 
     /// Puts a new book in the place of the old one, on disk first.
     pub(super) fn write_book(&mut self, mut book: Book) -> io::Result<()> {
-        self.note_tails(&mut book, false);
+        self.note_tails(&mut book);
         let waits_for_flush = self.active.iter().flatten().any(|active| active.synced_end < active.end);
         if !waits_for_flush {
             // So that what is lost with the power was taken after this.

@@ -2,6 +2,8 @@
 //! arrive. `disk` is the real one; the tests have a `fake` that fails, tears, forgets and flips.
 
 pub mod disk;
+#[cfg(test)]
+pub(crate) mod fake;
 
 use std::io;
 

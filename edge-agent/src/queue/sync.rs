@@ -49,7 +49,13 @@ impl Queue {
         self.counters.flushes += 1;
         if !active.is_suspect {
             let is_new = !active.name_synced;
-            let flushed = active.file.sync().and_then(|()| if is_new { self.storage.sync_folder() } else { Ok(()) });
+            let name = active.id.name();
+            let flushed = active
+                .file
+                .sync()
+                .and_then(|()| if is_new { self.storage.sync_folder() } else { Ok(()) })
+                // Deleted by hand, the file would go with the process; what is in it can still be copied.
+                .and_then(|()| self.storage.open(&name).map(drop));
             match flushed {
                 Ok(()) => {
                     // So that a deletion by hand of a segment without successor shows.
@@ -60,7 +66,6 @@ impl Queue {
                 }
                 Err(error) => {
                     active.is_suspect = true;
-                    let name = active.id.name();
                     self.report(Fault::FlushFailed { name, error: error.to_string() });
                 }
             }
@@ -81,7 +86,7 @@ impl Queue {
     ///
     /// DURABILITY: until the new name is flushed, the folder holds the old file, of which nothing that was
     /// durable is touched; after it, the copy.
-    fn salvage(&mut self, lane: Lane) -> io::Result<()> {
+    pub(super) fn salvage(&mut self, lane: Lane) -> io::Result<()> {
         let Some(active) = &self.active[lane.index()] else { return Ok(()) };
         let (id, end) = (active.id, active.end);
         drop(self.storage.remove(SALVAGE_NAME));
@@ -118,8 +123,9 @@ impl Queue {
     }
 
     /// Writes into a book how far the current epoch provably goes.
-    pub(super) fn note_tails(&self, book: &mut Book, is_final: bool) {
+    pub(super) fn note_tails(&self, book: &mut Book) {
         let Some(entry) = book.epoch_mut(self.start.epoch) else { return };
+        let is_final = entry.end.is_some();
         for lane in Lane::ALL {
             let noted = &mut entry.lanes[lane.index()];
             let durable = self.durable[lane.index()];

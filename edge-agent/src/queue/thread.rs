@@ -104,7 +104,7 @@ impl Worker {
                 drop(reply.send(queue.read(epoch, lane, range, bytes_max)));
             }
             Request::SetSettled { epoch, lane, settled } => queue.set_settled(epoch, lane, settled),
-            Request::SetEpochClosed { epoch } => queue.set_epoch_closed(epoch),
+            Request::SetEpochClosed { epoch } => queue.epoch_closed(epoch),
             Request::AddGap { gap } => queue.add_gap(gap),
             Request::SetAnchor { anchor } => queue.set_anchor(anchor),
             Request::NoteTime { wall } => queue.note_time(wall),
