@@ -1,1 +1,7 @@
-//! One module per promise; each tries to break it with real processes.
+//! One module per promise; each tries to break it with real processes, brokers and ports.
+
+mod captures;
+mod disk;
+mod exactly_once;
+mod resume;
+mod time;

@@ -1,14 +1,15 @@
 //! An agent with a config and a data folder of its own.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::devices::Fleet;
 use crate::gateway::SITE;
 use crate::program::{Program, ours};
+use crate::wait;
 
 /// What an agent is to read and where to send it.
 #[derive(Clone, Debug)]
@@ -34,10 +35,34 @@ impl AgentPlan {
 
     /// Adds a serial device that is read by a shipped profile.
     #[must_use]
-    pub fn serial(mut self, device: &str, path: &Path, profile: &str) -> AgentPlan {
+    pub fn serial(self, device: &str, path: &Path, profile: &str) -> AgentPlan {
+        self.serial_with(device, path, profile, &format!("device = {device:?}"))
+    }
+
+    /// Adds a serial port that is read by a shipped profile and by what `keys` say beyond it.
+    #[must_use]
+    pub fn serial_with(mut self, name: &str, path: &Path, profile: &str, keys: &str) -> AgentPlan {
         let path = path.display();
-        let block = format!("\n[[serial]]\nname = {device:?}\npath = \"{path}\"\nprofile = {profile:?}\ndevice = {device:?}\n");
+        let block = format!("\n[[serial]]\nname = {name:?}\npath = \"{path}\"\nprofile = {profile:?}\n{keys}\n");
         self.sources.push_str(&block);
+        self
+    }
+
+    /// Adds the serial devices of a simulated fleet, whose ports are in `ports`.
+    #[must_use]
+    pub fn fleet(mut self, fleet: Fleet, ports: &Path) -> AgentPlan {
+        for (device, profile) in fleet.serial() {
+            let port = ports.join(&device);
+            self = if profile == "dsmr5-p1" {
+                // The simulated meter counts its telegrams in a line that real ones leave empty.
+                let keys = format!(
+                    "device = {device:?}\nvalue = [{{ key = \"0-0:96.13.1\", metric = \"n\", type = \"integer\" }}]"
+                );
+                self.serial_with(&device, &port, profile, &keys)
+            } else {
+                self.serial(&device, &port, profile)
+            };
+        }
         self
     }
 
@@ -50,13 +75,12 @@ impl AgentPlan {
     }
 
     fn config(&self, data: &Path) -> String {
-        let mut text = String::new();
+        let AgentPlan { name, url, token, sources, queue } = self;
         let data = data.display();
-        // Writing to a String can't fail.
-        drop(writeln!(text, "[agent]\nname = {:?}\nsite = {SITE:?}\ndata = \"{data}\"\n", self.name));
-        drop(writeln!(text, "[uplink]\nurl = {:?}\ntoken = {:?}\n", self.url, self.token));
-        drop(writeln!(text, "[queue]\n{}\n{}", self.queue, self.sources));
-        text
+        format!(
+            "[agent]\nname = {name:?}\nsite = {SITE:?}\ndata = \"{data}\"\n\n[uplink]\nurl = {url:?}\ntoken = {token:?}\n\n\
+             [queue]\n{queue}\n{sources}"
+        )
     }
 }
 
@@ -66,6 +90,8 @@ pub struct Agent {
     config: PathBuf,
     data: PathBuf,
     log: PathBuf,
+    /// Length of the log at the last start.
+    log_before: usize,
     program: Option<Program>,
     environment: Vec<(String, String)>,
 }
@@ -85,7 +111,7 @@ impl Agent {
         let config = folder.join(format!("{}.toml", plan.name));
         std::fs::write(&config, plan.config(&data))?;
         let log = folder.join(format!("{}.log", plan.name));
-        Ok(Agent { config, data, log, program: None, environment: Vec::new() })
+        Ok(Agent { config, data, log, log_before: 0, program: None, environment: Vec::new() })
     }
 
     /// An environment variable for every start from now on.
@@ -95,6 +121,7 @@ impl Agent {
 
     /// Starts it again, with the same config and queue.
     pub fn restart(&mut self) -> Result<()> {
+        self.log_before = self.log_text().len();
         let mut command = Command::new(ours("lockgate-agent")?);
         command.arg("run").arg("--config").arg(&self.config);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -127,6 +154,26 @@ impl Agent {
     /// The end of its log, for a failure's message.
     pub fn log_tail(&self) -> String {
         self.program.as_ref().map(Program::log_tail).unwrap_or_default()
+    }
+
+    /// Waits until a source of this name is connected: a message that comes before that is nobody's.
+    pub fn await_source(&self, name: &str) -> Result<()> {
+        self.await_logged(&format!("{name} is up"), |line| line.contains("The source is up") && line.contains(name))
+    }
+
+    /// Waits until the gateway has let it in.
+    pub fn await_connected(&self) -> Result<()> {
+        self.await_logged("the agent is connected", |line| line.contains("Connected to the gateway"))
+    }
+
+    fn await_logged(&self, what: &str, is_it: impl Fn(&str) -> bool) -> Result<()> {
+        let is_logged = || self.log_text().get(self.log_before..)?.lines().any(&is_it).then_some(());
+        wait::until(what, wait::PATIENCE, is_logged).with_context(|| self.log_tail())
+    }
+
+    /// All of its log, of all its starts.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Whether it has not ended.

@@ -87,12 +87,12 @@ impl SimBroker {
     /// Starts it on a free port.
     pub fn start(folder: &Path) -> Result<SimBroker> {
         let mut command = Command::new(ours("lockgate-sim")?);
-        command.args(["broker", "--listen", "127.0.0.1:0", "--print-listen"]);
+        command.args(["broker", "--listen", "127.0.0.1:0"]);
         let (program, lines) = Program::start_reading("broker", &mut command, &folder.join("broker.log"))?;
         let line = wait::until("the broker prints its address", wait::PATIENCE, || lines.try_recv().ok())
             .with_context(|| program.log_tail())?;
         let printed: serde_json::Value = serde_json::from_str(&line).with_context(|| line.clone())?;
-        let address = printed["listen"].as_str().with_context(|| line.clone())?.parse()?;
+        let address = printed["address"].as_str().with_context(|| line.clone())?.parse()?;
         Ok(SimBroker { address, _program: program })
     }
 

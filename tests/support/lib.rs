@@ -2,14 +2,14 @@
 //!
 //! Used by the tests of this package and by `cargo demo`. Blocking on purpose: a test reads as a script.
 
+pub mod account;
 pub mod agent;
 pub mod broker;
+pub mod chaos;
 pub mod devices;
 pub mod gateway;
-pub mod ledger;
 pub mod program;
 pub mod proxy;
 pub mod random;
-pub mod stage;
 pub mod wait;
 pub mod watch;

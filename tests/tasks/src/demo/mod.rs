@@ -1,9 +1,63 @@
-//! `cargo demo`: the main job, run before one's eyes.
+//! `cargo demo`: the main job, run before one's eyes, and counted at the end.
+
+mod end;
+mod scene;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use lockgate_tests::chaos::Chaos;
+use lockgate_tests::wait;
+
+use crate::steps::{cargo, run, say};
+use end::{Interrupt, count};
+use scene::Scene;
 
 /// What the demo may be told.
 #[derive(clap::Args)]
-pub(crate) struct Options {}
+pub(crate) struct Options {
+    /// End after so many seconds with a line that counts what became of every sample.
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// Where the gateway listens on the loopback address; 0 takes a free one.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Kill -9 the agent or the gateway every few seconds.
+    #[arg(long)]
+    kill: bool,
+    /// The same seed gives the same devices and the same kills.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
 
-pub(crate) fn demo(_: &Options) -> anyhow::Result<()> {
+pub(crate) fn demo(options: &Options) -> Result<()> {
+    let mut build = cargo();
+    build.args(["build", "--package", "lockgate-agent", "--package", "lockgate-gateway"]);
+    run(build.args(["--package", "lockgate-client", "--package", "lockgate-sim"]))?;
+    let interrupt = Interrupt::catch()?;
+    let folder = tempfile::tempdir()?;
+    let mut scene = Scene::set(folder.path(), options.port, options.seed)?;
+    scene.announce();
+    play(options, &mut scene, &interrupt)?;
+    let counted = count(scene)?;
+    say(&counted.line());
+    if counted.is_clean() { Ok(()) } else { bail!("{}", counted.details()) }
+}
+
+/// Lets it run until the time is over or somebody presses Ctrl-C.
+fn play(options: &Options, scene: &mut Scene, interrupt: &Interrupt) -> Result<()> {
+    let start = Instant::now();
+    let mut chaos = options.kill.then(|| Chaos::seeded(options.seed));
+    let is_over = || options.seconds.is_some_and(|seconds| start.elapsed() >= Duration::from_secs(seconds));
+    while !is_over() && !interrupt.came() {
+        scene.check()?;
+        if let Some(chaos) = &mut chaos
+            && chaos.is_due()
+        {
+            let victim = chaos.strike(&mut scene.agent, &mut scene.gateway)?;
+            say(&format!("--- killed and started again: {victim}"));
+        }
+        wait::pass(Duration::from_millis(100));
+    }
     Ok(())
 }

@@ -1,0 +1,81 @@
+//! What plays in the demo: broker, gateway, agent, devices, and a viewer.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use lockgate_tests::agent::{Agent, AgentPlan};
+use lockgate_tests::broker::SimBroker;
+use lockgate_tests::devices::{Devices, Fleet};
+use lockgate_tests::gateway::{Gateway, SITE};
+use lockgate_tests::program::{Program, ours};
+use lockgate_tests::watch::Watch;
+
+use crate::steps::say;
+
+const FLEET: Fleet = Fleet { pumps: 1, thermostats: 1, meters: 1, rooms: 2 };
+
+/// The whole system, in one folder that is thrown away.
+pub(crate) struct Scene {
+    pub(crate) gateway: Gateway,
+    pub(crate) agent: Agent,
+    pub(crate) devices: Devices,
+    /// Counts what is seen live.
+    pub(crate) watch: Watch,
+    pub(crate) token: String,
+    pub(crate) folder: PathBuf,
+    viewer: Program,
+    _broker: SimBroker,
+}
+
+impl Scene {
+    /// Starts everything, in an order in which nothing is missed.
+    pub(crate) fn set(folder: &Path, port: u16, seed: u64) -> Result<Scene> {
+        let gateway =
+            Gateway::start(folder, port).context("the gateway does not start; is the port taken? try --port 0")?;
+        let broker = SimBroker::start(folder)?;
+        let token = gateway.user_token()?;
+        let (url, ports) = (gateway.url(), folder.join("ports"));
+        let plan = AgentPlan::new("agent-1", &url, &gateway.agent_token("agent-1")?).fleet(FLEET, &ports);
+        let plan = plan.mqtt(&broker.url(), "lockgate-room");
+        let watch = Watch::start(folder, &url, &token, &["--since", "start"])?;
+        let mut viewer = Command::new(ours("lockgate")?);
+        viewer.args(["watch", SITE, "--url", &url, "--token", &token]).stdout(Stdio::inherit());
+        let agent = Agent::start(folder, &plan)?;
+        // A message that nobody has subscribed to goes to nobody: the broker must know the agent before the first one.
+        agent.await_source("lockgate-room")?;
+        let viewer = Program::start("viewer", &mut viewer, &folder.join("viewer.log"))?;
+        let seed = seed.to_string();
+        let devices = Devices::start(&ports, FLEET, &broker.url(), &["--seed", &seed])?;
+        Ok(Scene { gateway, agent, devices, watch, token, folder: folder.to_owned(), viewer, _broker: broker })
+    }
+
+    /// Tells a person what there is to try.
+    pub(crate) fn announce(&self) {
+        let (url, token) = (self.gateway.url(), &self.token);
+        let lockgate = ours("lockgate").map_or_else(|_| "lockgate".to_owned(), |path| path.display().to_string());
+        say(&format!(
+            "\nThe gateway listens on {url}; state is in {} and thrown away at the end.",
+            self.folder.display()
+        ));
+        say("Try in another terminal:\n");
+        say(&format!("  export LOCKGATE_URL={url} LOCKGATE_TOKEN={token}"));
+        say(&format!("  {lockgate} devices {SITE}"));
+        say(&format!("  {lockgate} watch {SITE} --device pump-1"));
+        say(&format!("  {lockgate} loss {SITE}\n"));
+    }
+
+    /// Fails if something ended that should not have.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.watch.look()?;
+        if !self.agent.is_running() {
+            bail!("the agent ended by itself\n{}", self.agent.log_tail());
+        }
+        Ok(())
+    }
+
+    /// No more lines for people.
+    pub(crate) fn close_viewer(&mut self) -> Result<()> {
+        self.viewer.kill()
+    }
+}
