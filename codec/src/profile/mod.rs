@@ -54,7 +54,7 @@ impl Profile {
     }
 
     /// The profile of a source: the keys of the mapping language in its own block, over those of the
-    /// profile that it names, whose table is `base`. The caller finishes both tables.
+    /// profile that it names, whose table is `base`, read here to its last key. The caller finishes `own`.
     pub fn check(input: Input, own: &Table<'_>, base: Option<&Table<'_>>) -> Option<Arc<Profile>> {
         let mut constants = base.map(layer::names).unwrap_or_default();
         let own_constants = layer::names(own);
@@ -65,6 +65,7 @@ impl Profile {
             let reading = Reading::default();
             below = Some(Layer::read(base, &reading, &constants));
             reading.check_names(&[]);
+            base.finish();
             defined = reading.defined();
         }
         let reading = Reading::default();

@@ -91,7 +91,7 @@ fn layered(own: &str, base: &str, topic: &str, payload: &str) -> Vec<String> {
     let problems = Problems::new();
     let base = Document::parse("base.toml", base, &problems);
     let own = Document::parse("agent.toml", own, &problems);
-    let profile = own.check(|own| base.check(|base| Profile::check(Input::Messages, own, Some(base))));
+    let profile = own.check(|own| Profile::check(Input::Messages, own, Some(&base.root())));
     assert!(problems.is_empty(), "{problems}");
     let mut out = Vec::new();
     profile.unwrap().messages(Context::default()).message(topic, payload.as_bytes(), false, &mut out);
