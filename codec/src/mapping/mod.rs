@@ -19,7 +19,7 @@ pub(crate) use names::{Names, Pattern, Template};
 pub(crate) use place::{Path, Place, Tree};
 pub(crate) use rules::{Group, Makes, Rules, TimeRule, Unit, ValueRule, ZoneRule};
 pub(crate) use run::{Around, Run};
-pub(crate) use source::Source;
+pub(crate) use source::{Origin, Source};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! Where something stands in a tree.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 
 use serde_json::Value;
 use serde_json_path::{JsonPath, PathElement};
@@ -27,7 +28,12 @@ pub(crate) enum Place {
 pub(crate) struct Tree<'n> {
     pub(crate) node: &'n Node<'n>,
     json: OnceCell<Value>,
+    /// Positions of the keys of wide objects, so that a path with `*` stays linear in their number.
+    wide: RefCell<HashMap<*const Node<'n>, HashMap<&'n str, usize>>>,
 }
+
+/// Objects of more keys than this are indexed.
+const WIDE: usize = 32;
 
 /// One node that a place found.
 #[derive(Debug)]
@@ -70,15 +76,15 @@ fn deeper(order: u64, level: usize, position: usize) -> u64 {
 
 impl<'n> Tree<'n> {
     pub(crate) fn new(node: &'n Node<'n>) -> Tree<'n> {
-        Tree { node, json: OnceCell::new() }
+        Tree { node, json: OnceCell::new(), wide: RefCell::default() }
     }
 
     /// Follows one step; keys are looked up in our tree, where their order is known.
-    fn step(found: &Found<'n>, level: usize, element: &PathElement<'_>) -> Option<Found<'n>> {
+    fn step(&self, found: &Found<'n>, level: usize, element: &PathElement<'_>) -> Option<Found<'n>> {
         match element {
             PathElement::Name(name) => {
                 let entries = found.node.entries();
-                let position = entries.iter().position(|(key, _)| key == name)?;
+                let position = self.position(found.node, name)?;
                 let (key, node) = &entries[position];
                 let order = deeper(found.order, level, position);
                 Some(Found { order, key, index: found.index, ..Found::new(node) })
@@ -91,8 +97,18 @@ impl<'n> Tree<'n> {
         }
     }
 
+    /// Where an object first has a key.
+    fn position(&self, node: &'n Node<'n>, name: &str) -> Option<usize> {
+        let entries = node.entries();
+        if entries.len() <= WIDE {
+            return entries.iter().position(|(key, _)| key == name);
+        }
+        let index = || entries.iter().enumerate().rev().map(|(at, (key, _))| (key.as_ref(), at)).collect();
+        self.wide.borrow_mut().entry(std::ptr::from_ref(node)).or_insert_with(index).get(name).copied()
+    }
+
     fn walk<'p>(&self, steps: impl Iterator<Item = PathElement<'p>>) -> Option<Found<'n>> {
-        steps.enumerate().try_fold(Found::new(self.node), |found, (level, step)| Tree::step(&found, level, &step))
+        steps.enumerate().try_fold(Found::new(self.node), |found, (level, step)| self.step(&found, level, &step))
     }
 }
 

@@ -60,8 +60,8 @@ pub(crate) enum Makes {
 pub(crate) enum Unit {
     /// As stated; empty: there is none.
     Fixed(Arc<str>),
-    /// From the payload, each text replaced where the map has it.
-    From { source: Source, map: Vec<(String, Arc<str>)> },
+    /// From the payload.
+    From(Source),
 }
 
 /// Where a time comes from and how it is written.

@@ -236,11 +236,8 @@ impl<'r> Run<'r> {
     ) -> Result<Option<Arc<str>>, Told> {
         let text = match (rule, node) {
             (Some(Unit::Fixed(unit)), _) => return Ok(stated(unit)),
-            (Some(Unit::From { source, map }), _) => {
+            (Some(Unit::From(source)), _) => {
                 let Some(text) = source.text(tree, names) else { return Ok(None) };
-                if let Some((_, unit)) = map.iter().find(|(key, _)| *key == text) {
-                    return Ok(stated(unit));
-                }
                 text.into_owned()
             }
             (None, Node::Quantity(quantity)) => quantity.unit.as_ref().to_owned(),

@@ -195,6 +195,13 @@ fn presence_must_be_true_or_false() {
 }
 
 #[test]
+fn a_wide_object_is_walked_by_paths_in_its_order() {
+    let entries: Vec<String> = (0..100).map(|key| format!("\"k{key}\":{key}")).collect();
+    let out = show(&read("value = [{ path = '$.*' }]", &format!("{{{}}}", entries.join(","))));
+    assert_eq!((out.len(), out[0].as_str(), out[99].as_str()), (100, "dev k0=0", "dev k99=99"));
+}
+
+#[test]
 fn what_one_input_gives_is_bounded() {
     let payload = format!("{{\"a\":[{}0]}}", "0,".repeat(16_000));
     let out = read("value = [{ path = '$.a[*]', metric = 'm$index' }]", &payload);

@@ -7,7 +7,7 @@ use lockgate_config::{Item, Raw, Table, nearest};
 use lockgate_proto::limits::SYMBOL_BYTES_MAX;
 
 use crate::decode::{Bare, Decoder, KeyValue};
-use crate::mapping::{Condition, Path, Pattern, Place, Source, Subject, Template, TimeRule, Unit, ZoneRule};
+use crate::mapping::{Condition, Origin, Path, Pattern, Place, Source, Subject, Template, TimeRule, Unit, ZoneRule};
 use crate::time::{Form, Zone};
 
 /// One document being read.
@@ -70,18 +70,19 @@ impl<'d> Reading<'d> {
         Some(place)
     }
 
-    /// Where a text comes from: a place, or `text`, a template.
+    /// Where a text comes from: a place, or `text`, a template; and `map`, what texts stand for.
     fn source(&self, table: &Table<'d>) -> Option<Source> {
         let template = table.item("text");
-        let place = self.place(table)?;
-        match (template, place) {
-            (None, place) => Some(Source::Place(place)),
-            (Some(item), Place::Whole) => self.template(&item).map(Source::Template),
+        let map = table.or("map", Vec::new(), |item| item.table(text_map));
+        let origin = match (template, self.place(table)?) {
+            (None, place) => Some(Origin::Place(place)),
+            (Some(item), Place::Whole) => self.template(&item).map(Origin::Template),
             (Some(item), _) => {
                 item.problem("stands beside a place", "keep one of `text`, `key`, `keys` and `path`");
                 None
             }
-        }
+        };
+        Some(Source { origin: origin?, map })
     }
 
     /// Names bound to fields: `with = { id = "ID", kind = { path = "$.a.b" } }`; a text is a key.
@@ -90,7 +91,9 @@ impl<'d> Reading<'d> {
             let bind = |(name, item): (&'d str, Item<'d>)| {
                 let source = match item.raw()? {
                     Raw::Table(_) => item.table(|table| self.source(table)),
-                    _ => item.text().map(|key| Source::Place(Place::Key(key.to_owned()))),
+                    _ => item
+                        .text()
+                        .map(|key| Source { origin: Origin::Place(Place::Key(key.to_owned())), map: Vec::new() }),
                 };
                 self.define([name]);
                 Some((name.to_owned(), source?))
@@ -147,16 +150,7 @@ impl<'d> Reading<'d> {
     /// A unit: text, or a table that says where it stands.
     pub(super) fn unit(&self, item: &Item<'d>) -> Option<Unit> {
         let Raw::Table(_) = item.raw()? else { return symbol(item).map(Unit::Fixed) };
-        item.table(|table| {
-            let source = self.source(table);
-            let map = table.or("map", Vec::new(), |item| {
-                item.table(|table| {
-                    let pair = |(key, item): (&str, Item<'d>)| Some((key.to_owned(), symbol(&item)?));
-                    table.items().into_iter().map(pair).collect()
-                })
-            });
-            Some(Unit::From { source: source?, map })
-        })
+        item.table(|table| self.source(table).map(Unit::From))
     }
 }
 
@@ -168,6 +162,12 @@ pub(super) fn symbol(item: &Item<'_>) -> Option<Arc<str>> {
         return None;
     }
     Some(text.into())
+}
+
+fn text_map(table: &Table<'_>) -> Option<Vec<(String, String)>> {
+    let pairs: Vec<_> =
+        table.items().into_iter().map(|(key, item)| Some((key.to_owned(), item.any_text()?.to_owned()))).collect();
+    pairs.into_iter().collect()
 }
 
 /// A scalar as a decoder would show its text.
