@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lockgate_proto::ids::{DeviceName, RoomId};
 use lockgate_proto::position::{Offset, Position, Stamp};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use crate::backbone::{EntryKind, LogRead, LoggedEntry, ReadLimit};
 
@@ -25,31 +25,39 @@ pub(super) fn newest(store: &Connection, room: i64) -> rusqlite::Result<(Positio
     Ok(found.unwrap_or((Position::START, 0)))
 }
 
-/// Adds one entry after the newest.
-pub(super) fn append(
-    store: &Connection,
-    room: i64,
-    entry: &LoggedEntry,
-    received_at: i64,
-    bytes_through: i64,
-) -> rusqlite::Result<()> {
-    store
-        .prepare_cached(
+/// Adds entries after the newest: the statement is looked up once for many.
+pub(super) struct Appender<'store>(CachedStatement<'store>);
+
+impl<'store> Appender<'store> {
+    pub(super) fn new(store: &'store Connection) -> rusqlite::Result<Appender<'store>> {
+        let statement = store.prepare_cached(
             "INSERT INTO log (room, offset, stamp, previous, received_at, bytes_through, kind, device, entry) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
-            room,
-            entry.position.offset.0.cast_signed(),
-            entry.position.stamp.0.cast_signed(),
-            entry.previous.0.cast_signed(),
-            received_at,
-            bytes_through,
-            kind_number(entry.kind),
-            entry.device.as_ref().map(DeviceName::as_str),
-            &entry.bytes[..],
-        ])
-        .map(drop)
+        )?;
+        Ok(Appender(statement))
+    }
+
+    pub(super) fn append(
+        &mut self,
+        room: i64,
+        entry: &LoggedEntry,
+        received_at: i64,
+        bytes_through: i64,
+    ) -> rusqlite::Result<()> {
+        self.0
+            .execute(params![
+                room,
+                entry.position.offset.0.cast_signed(),
+                entry.position.stamp.0.cast_signed(),
+                entry.previous.0.cast_signed(),
+                received_at,
+                bytes_through,
+                kind_number(entry.kind),
+                entry.device.as_ref().map(DeviceName::as_str),
+                &entry.bytes[..],
+            ])
+            .map(drop)
+    }
 }
 
 /// What follows a position, and whether that is everything.

@@ -10,6 +10,7 @@
 
 mod feeds;
 mod log;
+mod prepare;
 mod reader;
 mod retention;
 mod schema;
@@ -39,9 +40,10 @@ use super::{
     Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, Opened, ReadLimit,
     Snapshot, Step, Stepped,
 };
+use prepare::StepRequest;
 use reader::Readers;
 use stamps::Stamps;
-use state::{OpenRequest, State, StepRequest};
+use state::{OpenRequest, State};
 use store::Folder;
 use writer::{Envelope, Reply, Request, Writer};
 
@@ -184,11 +186,8 @@ impl Backbone for EmbeddedBackbone {
     }
 
     async fn step(&self, agent: &AgentId, step: &Step) -> Result<Stepped, BackboneError> {
-        // Encoded here, where many do it at the same time, and not by the one writer.
-        let ledger = step.ledger.to_bytes();
-        let bytes = step.entries.iter().fold(ledger.len(), |sum, entry| sum + entry.body.len());
-        let request = StepRequest { agent: agent.clone(), step: step.clone(), ledger };
-        self.call(bytes, |reply| Request::Step(request, reply)).await
+        let request = StepRequest::new(agent, step);
+        self.call(request.bytes(), |reply| Request::Step(request, reply)).await
     }
 
     async fn head(&self, room: &RoomId) -> Result<Position, BackboneError> {

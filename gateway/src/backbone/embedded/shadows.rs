@@ -2,51 +2,43 @@
 //!
 //! A device is one row. Its `metrics` column is a version byte, then for each metric: epoch order, seq and
 //! time of receipt (eight bytes each), length (four), all little-endian, and an encoded record of one reading.
-//! That record's device is a placeholder: the row says whose it is. So a step rewrites one row per device,
-//! however many readings it brings, and encodes only the metrics that changed.
+//! So a step rewrites one row per device, however many readings it brings.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use bytes::Bytes;
-use lockgate_proto::convert::{decode_record, encode_record};
+use lockgate_proto::convert::decode_record;
 use lockgate_proto::ids::{AgentName, DeviceName};
 use lockgate_proto::reading::Reading;
-use lockgate_proto::record::{Record, Telemetry};
+use lockgate_proto::record::Record;
 use lockgate_proto::time::UnixMicros;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::log::damaged;
 use crate::backbone::shadow_logic::{Shadow, Slot, Teller, Told};
-use crate::backbone::{DeviceShadow, DeviceSummary, ReadingOrder, ShadowMetric, ShadowUpdate};
+use crate::backbone::{DeviceShadow, DeviceSummary, ReadingOrder, ShadowMetric};
 
 /// LIMIT: the writer keeps so many devices at hand; beyond, it starts afresh and reads those it needs again.
 const DEVICES_KEPT_MAX: usize = 20_000;
 
 const METRICS_VERSION: u8 = 1;
 const MARK_BYTES: usize = 28;
+const PUT: &str = "INSERT INTO shadows (room, device, agent, online, presence_epoch_order, presence_seq, last_seen, \
+     metric_count, metrics) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+     ON CONFLICT (room, device) DO UPDATE SET agent = excluded.agent, online = excluded.online, \
+     presence_epoch_order = excluded.presence_epoch_order, presence_seq = excluded.presence_seq, \
+     last_seen = excluded.last_seen, metric_count = excluded.metric_count, metrics = excluded.metrics";
 const COLUMNS: &str = "device, agent, online, presence_epoch_order, presence_seq, last_seen, metric_count, metrics";
 
-/// A reading as it came, or as the row has it.
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    Fresh(Reading),
-    Stored(Bytes),
-}
-
-/// The shadows that the writer works on.
+/// The shadows that the writer works on. Readings are kept encoded, as the rows have them.
+#[derive(Default)]
 pub(super) struct Shadows {
-    placeholder: DeviceName,
-    kept: HashMap<(i64, DeviceName), Shadow<Value>>,
+    kept: HashMap<(i64, DeviceName), Shadow<Bytes>>,
     changed: Vec<(i64, DeviceName)>,
 }
 
 impl Shadows {
-    pub(super) fn new() -> Shadows {
-        let placeholder = DeviceName::new("-").expect("one printable character is a name");
-        Shadows { placeholder, kept: HashMap::new(), changed: Vec::new() }
-    }
-
     /// Forgets what was not written; the rows are the truth.
     pub(super) fn forget(&mut self) {
         self.kept.clear();
@@ -57,21 +49,21 @@ impl Shadows {
     pub(super) fn tell(
         &mut self,
         store: &Connection,
-        (room, device): (i64, &DeviceName),
+        (room, device): (i64, DeviceName),
         teller: &Teller<'_>,
-        updates: &[ShadowUpdate],
+        told: Vec<Told<Bytes>>,
     ) -> rusqlite::Result<()> {
-        let key = (room, device.clone());
+        let key = (room, device);
         let shadow = match self.kept.entry(key.clone()) {
             Entry::Occupied(kept) => kept.into_mut(),
             Entry::Vacant(vacant) => {
-                let stored = load(store, room, device)?;
+                let stored = load(store, room, &key.1)?;
                 vacant.insert(stored.unwrap_or_else(|| Shadow::new(teller.agent.clone())))
             }
         };
         let mut changed = false;
-        for update in updates {
-            changed |= shadow.apply(teller, told(update));
+        for told in told {
+            changed |= shadow.apply(teller, told);
         }
         if changed {
             self.changed.push(key);
@@ -81,14 +73,26 @@ impl Shadows {
 
     /// Writes every shadow that changed since the last time.
     pub(super) fn write(&mut self, store: &Connection) -> rusqlite::Result<()> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        // In the order of the index, so that neighbours share a page while it is at hand.
         self.changed.sort_unstable();
         self.changed.dedup();
-        for (room, device) in self.changed.drain(..) {
-            let key = (room, device);
-            if let Some(shadow) = self.kept.get_mut(&key) {
-                let metrics = encode(shadow, &self.placeholder);
-                put(store, key.0, &key.1, shadow, &metrics)?;
-            }
+        let mut put = store.prepare_cached(PUT)?;
+        for key in self.changed.drain(..) {
+            let Some(shadow) = self.kept.get(&key) else { continue };
+            put.execute(params![
+                key.0,
+                key.1.as_str(),
+                shadow.agent.as_str(),
+                shadow.online,
+                shadow.presence_order.epoch_order.cast_signed(),
+                shadow.presence_order.seq.cast_signed(),
+                shadow.last_seen.map(|at| at.0),
+                i64::try_from(shadow.metrics.len()).unwrap_or(i64::MAX),
+                encode(shadow),
+            ])?;
         }
         if self.kept.len() > DEVICES_KEPT_MAX {
             self.kept.clear();
@@ -124,36 +128,7 @@ pub(super) fn list(store: &Connection, room: i64) -> rusqlite::Result<Vec<Device
     store.prepare_cached(sql)?.query_map([room], summary)?.collect()
 }
 
-fn put(
-    store: &Connection,
-    room: i64,
-    device: &DeviceName,
-    shadow: &Shadow<Value>,
-    metrics: &[u8],
-) -> rusqlite::Result<()> {
-    store
-        .prepare_cached(
-            "INSERT INTO shadows (room, device, agent, online, presence_epoch_order, presence_seq, last_seen, \
-             metric_count, metrics) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
-             ON CONFLICT (room, device) DO UPDATE SET agent = excluded.agent, online = excluded.online, \
-             presence_epoch_order = excluded.presence_epoch_order, presence_seq = excluded.presence_seq, \
-             last_seen = excluded.last_seen, metric_count = excluded.metric_count, metrics = excluded.metrics",
-        )?
-        .execute(params![
-            room,
-            device.as_str(),
-            shadow.agent.as_str(),
-            shadow.online,
-            shadow.presence_order.epoch_order.cast_signed(),
-            shadow.presence_order.seq.cast_signed(),
-            shadow.last_seen.map(|at| at.0),
-            i64::try_from(shadow.metrics.len()).unwrap_or(i64::MAX),
-            metrics,
-        ])
-        .map(drop)
-}
-
-fn load(store: &Connection, room: i64, device: &DeviceName) -> rusqlite::Result<Option<Shadow<Value>>> {
+fn load(store: &Connection, room: i64, device: &DeviceName) -> rusqlite::Result<Option<Shadow<Bytes>>> {
     let sql = format!("SELECT {COLUMNS} FROM shadows WHERE room = ?1 AND device = ?2");
     let shadow = |row: &Row<'_>| {
         let mut shadow = Shadow::new(agent_name(row, 1)?);
@@ -161,8 +136,7 @@ fn load(store: &Connection, room: i64, device: &DeviceName) -> rusqlite::Result<
         shadow.presence_order = order(row.get(3)?, row.get(4)?);
         shadow.last_seen = row.get::<_, Option<i64>>(5)?.map(UnixMicros);
         for stored in decode(row)? {
-            let value = Value::Stored(stored.bytes);
-            let slot = Slot { order: stored.order, received_at: stored.received_at, value };
+            let slot = Slot { order: stored.order, received_at: stored.received_at, value: stored.bytes };
             shadow.metrics.insert(stored.reading.metric, slot);
         }
         Ok(shadow)
@@ -185,24 +159,18 @@ fn for_people(row: &Row<'_>) -> rusqlite::Result<DeviceShadow> {
     })
 }
 
-/// The `metrics` column; what came fresh is kept encoded from now on.
-fn encode(shadow: &mut Shadow<Value>, placeholder: &DeviceName) -> Vec<u8> {
-    let mut column = Vec::with_capacity(1 + shadow.metrics.len() * (MARK_BYTES + 48));
+/// The `metrics` column.
+fn encode(shadow: &Shadow<Bytes>) -> Vec<u8> {
+    let size = shadow.metrics.values().fold(1, |sum, slot| sum + MARK_BYTES + slot.value.len());
+    let mut column = Vec::with_capacity(size);
     column.push(METRICS_VERSION);
-    for slot in shadow.metrics.values_mut() {
-        if let Value::Fresh(reading) = &slot.value {
-            let telemetry =
-                Telemetry { device: placeholder.clone(), readings: vec![reading.clone()], historical: false };
-            slot.value = Value::Stored(encode_record(&Record::Telemetry(telemetry)));
-        }
-        if let Value::Stored(bytes) = &slot.value {
-            let length = u32::try_from(bytes.len()).expect("a record is limited to far less");
-            column.extend_from_slice(&slot.order.epoch_order.to_le_bytes());
-            column.extend_from_slice(&slot.order.seq.to_le_bytes());
-            column.extend_from_slice(&slot.received_at.0.to_le_bytes());
-            column.extend_from_slice(&length.to_le_bytes());
-            column.extend_from_slice(bytes);
-        }
+    for slot in shadow.metrics.values() {
+        let length = u32::try_from(slot.value.len()).expect("a record is limited to far less");
+        column.extend_from_slice(&slot.order.epoch_order.to_le_bytes());
+        column.extend_from_slice(&slot.order.seq.to_le_bytes());
+        column.extend_from_slice(&slot.received_at.0.to_le_bytes());
+        column.extend_from_slice(&length.to_le_bytes());
+        column.extend_from_slice(&slot.value);
     }
     column
 }
@@ -252,15 +220,4 @@ fn device_name(row: &Row<'_>, column: usize) -> rusqlite::Result<DeviceName> {
 
 pub(super) fn agent_name(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentName> {
     AgentName::new(row.get::<_, String>(column)?).map_err(|_| damaged(column, "an agent has no name"))
-}
-
-fn told(update: &ShadowUpdate) -> Told<Value> {
-    match update {
-        ShadowUpdate::Metric(reading) => Told::Metric {
-            metric: reading.metric.clone(),
-            sampled_at: reading.sampled_at,
-            value: Value::Fresh(reading.clone()),
-        },
-        ShadowUpdate::Online { online, at } => Told::Online { online: *online, at: *at },
-    }
 }

@@ -4,8 +4,6 @@
 
 use std::collections::HashMap;
 
-use lockgate_proto::convert::encode_entry;
-use lockgate_proto::entry::EntryHeader;
 use lockgate_proto::ids::{AgentId, AgentName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::Position;
@@ -13,11 +11,11 @@ use lockgate_proto::seq::Epoch;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::feeds::Feeds;
+use super::prepare::{PreparedEntry, StepRequest};
 use super::shadows::Shadows;
 use super::stamps::{RandomFailed, Stamps};
 use super::{log, shadows, store};
-use crate::backbone::shadow_logic::Teller;
-use crate::backbone::{BackboneError, Feed, LoggedEntry, NewEntry, Opened, ReadingOrder, Step, Stepped};
+use crate::backbone::{BackboneError, Feed, Opened, Stepped};
 
 /// LIMIT: rooms, and agents, that are kept at hand; beyond, the writer starts afresh and reads those it needs again.
 const KEPT_MAX: usize = 20_000;
@@ -40,13 +38,6 @@ impl WriteError {
             WriteError::Random(failure) => BackboneError::Unavailable { reason: failure.to_string() },
         }
     }
-}
-
-pub(super) struct StepRequest {
-    pub(super) agent: AgentId,
-    pub(super) step: Step,
-    /// The step's ledger as it is stored.
-    pub(super) ledger: Vec<u8>,
 }
 
 pub(super) struct OpenRequest {
@@ -82,7 +73,7 @@ impl State {
         State {
             rooms: HashMap::new(),
             ledgers: HashMap::new(),
-            shadows: Shadows::new(),
+            shadows: Shadows::default(),
             stamps,
             feeds: Feeds::default(),
         }
@@ -136,8 +127,8 @@ impl State {
         request: StepRequest,
     ) -> Result<Result<Stepped, BackboneError>, WriteError> {
         let Some(row) = self.ledger_row(store, &request.agent)? else { return Ok(Ok(Stepped::Refused)) };
-        let n = request.step.n;
-        if row.session != request.step.session || n == 0 {
+        let n = request.n;
+        if row.session != request.session || n == 0 {
             return Ok(Ok(Stepped::Refused));
         }
         if row.step == n {
@@ -149,8 +140,9 @@ impl State {
         write_ledger(store, row.id, row.session.0.cast_signed(), n.cast_signed(), &request.ledger)?;
         self.ledgers.insert(request.agent.clone(), LedgerRow { step: n, ..row });
         let mut room = self.room(store, &request.agent.room)?;
-        for entry in &*request.step.entries {
-            self.append(store, &request.agent.room, &mut room, entry)?;
+        let mut appender = log::Appender::new(store)?;
+        for entry in request.entries {
+            self.append(&mut appender, store, &request.agent.room, &mut room, entry)?;
         }
         self.rooms.insert(request.agent.room, room);
         Ok(Ok(Stepped::Done))
@@ -192,39 +184,21 @@ impl State {
 
     fn append(
         &mut self,
+        appender: &mut log::Appender<'_>,
         store: &Connection,
         room_id: &RoomId,
         room: &mut Room,
-        entry: &NewEntry,
+        entry: PreparedEntry,
     ) -> Result<(), WriteError> {
         let position = Position { offset: room.head.offset.next(), stamp: self.stamps.draw()? };
-        let header = EntryHeader {
-            position,
-            previous: room.head.stamp,
-            received_at: entry.received_at,
-            origin: entry.origin.clone(),
-        };
-        let logged = LoggedEntry {
-            position,
-            previous: room.head.stamp,
-            device: entry.device.clone(),
-            kind: entry.kind,
-            bytes: encode_entry(&header, &entry.body),
-        };
+        let logged = entry.placed(room.head, position);
         room.head = position;
         room.bytes_through += i64::try_from(logged.bytes.len()).unwrap_or(i64::MAX);
-        log::append(store, room.id, &logged, entry.received_at.0, room.bytes_through)?;
+        appender.append(room.id, &logged, entry.received_at.0, room.bytes_through)?;
         self.feeds.hold(room_id, logged);
-        if let (Some(origin), Some(device)) = (&entry.origin, &entry.device)
-            && !entry.shadow.is_empty()
-        {
-            let teller = Teller {
-                agent: &origin.agent,
-                order: ReadingOrder::new(origin.epoch_order, origin.seq),
-                backlog: origin.backlog,
-                received_at: entry.received_at,
-            };
-            self.shadows.tell(store, (room.id, device), &teller, &entry.shadow)?;
+        if let (Some(mut says), Some(device)) = (entry.says, entry.device) {
+            let told = std::mem::take(&mut says.told);
+            self.shadows.tell(store, (room.id, device), &says.teller(entry.received_at), told)?;
         }
         Ok(())
     }

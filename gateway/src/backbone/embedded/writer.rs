@@ -12,8 +12,9 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tracing::{error, info, warn};
 
+use super::prepare::StepRequest;
 use super::retention::{self, Horizon};
-use super::state::{OpenRequest, State, StepRequest, WriteError};
+use super::state::{OpenRequest, State, WriteError};
 use super::store::{FolderLock, meaning};
 use super::{Clock, Retention};
 use crate::backbone::{BackboneError, Feed, Health, Opened, Stepped};
@@ -140,7 +141,7 @@ impl Writer {
         while let Some(request) = next.take() {
             match request {
                 Request::Step(step, reply) => {
-                    entries += step.step.entries.len();
+                    entries += step.entries.len();
                     let result = self.attempt(&mut outcome, |state, store| state.step(store, step));
                     answers.push(Answer::Step(reply, result));
                 }

@@ -1,0 +1,120 @@
+//! What of a step can be done before the writer has it: by the many who ask, not by the one that all wait for.
+
+use bytes::Bytes;
+use lockgate_proto::convert::{encode_entry, encode_record};
+use lockgate_proto::entry::{EntryHeader, Origin};
+use lockgate_proto::ids::{AgentId, AgentName, DeviceName, SessionId};
+use lockgate_proto::position::Position;
+use lockgate_proto::reading::Reading;
+use lockgate_proto::record::{Record, Telemetry};
+use lockgate_proto::time::UnixMicros;
+
+use crate::backbone::shadow_logic::{Teller, Told};
+use crate::backbone::{EntryKind, LoggedEntry, NewEntry, ReadingOrder, ShadowUpdate, Step};
+
+/// A step as the writer takes it.
+pub(super) struct StepRequest {
+    pub(super) agent: AgentId,
+    pub(super) session: SessionId,
+    pub(super) n: u64,
+    /// The ledger as it is stored.
+    pub(super) ledger: Vec<u8>,
+    pub(super) entries: Vec<PreparedEntry>,
+}
+
+/// An entry that lacks only its place.
+pub(super) struct PreparedEntry {
+    pub(super) received_at: UnixMicros,
+    pub(super) kind: EntryKind,
+    pub(super) device: Option<DeviceName>,
+    /// The encoded entry but for position and predecessor, which are fields of their own in front of it.
+    rest: Bytes,
+    /// What it says of its device's present, if anything.
+    pub(super) says: Option<Says>,
+}
+
+/// See [`PreparedEntry::says`].
+pub(super) struct Says {
+    agent: AgentName,
+    order: ReadingOrder,
+    backlog: bool,
+    /// Readings as a row of `shadows` keeps them.
+    pub(super) told: Vec<Told<Bytes>>,
+}
+
+impl StepRequest {
+    pub(super) fn new(agent: &AgentId, step: &Step) -> StepRequest {
+        StepRequest {
+            agent: agent.clone(),
+            session: step.session,
+            n: step.n,
+            ledger: step.ledger.to_bytes(),
+            entries: step.entries.iter().map(PreparedEntry::new).collect(),
+        }
+    }
+
+    /// What the request holds in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.iter().fold(self.ledger.len(), |sum, entry| sum + entry.rest.len())
+    }
+}
+
+impl PreparedEntry {
+    fn new(entry: &NewEntry) -> PreparedEntry {
+        let header = EntryHeader {
+            // Absent on the wire, as all zeroes are.
+            position: Position::START,
+            previous: Position::START.stamp,
+            received_at: entry.received_at,
+            origin: entry.origin.clone(),
+        };
+        PreparedEntry {
+            received_at: entry.received_at,
+            kind: entry.kind,
+            device: entry.device.clone(),
+            rest: encode_entry(&header, &entry.body),
+            says: entry.origin.as_ref().filter(|_| !entry.shadow.is_empty()).map(|origin| Says::new(origin, entry)),
+        }
+    }
+
+    /// The entry at its place, after the entry at `newest`.
+    pub(super) fn placed(&self, newest: Position, position: Position) -> LoggedEntry {
+        let place = EntryHeader { position, previous: newest.stamp, received_at: UnixMicros::ZERO, origin: None };
+        LoggedEntry {
+            position,
+            previous: newest.stamp,
+            device: self.device.clone(),
+            kind: self.kind,
+            bytes: encode_entry(&place, &self.rest),
+        }
+    }
+}
+
+impl Says {
+    fn new(origin: &Origin, entry: &NewEntry) -> Says {
+        let told = |update: &ShadowUpdate| match update {
+            ShadowUpdate::Metric(reading) => Some(Told::Metric {
+                metric: reading.metric.clone(),
+                sampled_at: reading.sampled_at,
+                value: stored(entry.device.as_ref()?, reading),
+            }),
+            ShadowUpdate::Online { online, at } => Some(Told::Online { online: *online, at: *at }),
+        };
+        Says {
+            agent: origin.agent.clone(),
+            order: ReadingOrder::new(origin.epoch_order, origin.seq),
+            backlog: origin.backlog,
+            told: entry.shadow.iter().filter_map(told).collect(),
+        }
+    }
+
+    pub(super) fn teller(&self, received_at: UnixMicros) -> Teller<'_> {
+        Teller { agent: &self.agent, order: self.order, backlog: self.backlog, received_at }
+    }
+}
+
+/// A reading as a record of its own.
+fn stored(device: &DeviceName, reading: &Reading) -> Bytes {
+    let telemetry = Telemetry { device: device.clone(), readings: vec![reading.clone()], historical: false };
+    encode_record(&Record::Telemetry(telemetry))
+}
