@@ -8,7 +8,7 @@ use super::*;
 
 fn letter(number: usize, input: &[u8]) -> KeptLetter {
     KeptLetter {
-        at: Some(UnixMicros(number as i64)),
+        at: Some(UnixMicros(i64::try_from(number).unwrap())),
         source: "meter".to_owned(),
         reason: "checksum".to_owned(),
         detail: format!("letter {number}\nof \"many\""),

@@ -108,6 +108,8 @@ struct LaneFindings {
     held: RangeSet,
     last: Seq,
     tail: Tail,
+    /// The segment that the checkpoint names as the newest is not there, nor a newer one.
+    tail_is_missing: bool,
 }
 
 fn account_for_lane(plan: &mut Plan, entry: &mut EpochEntry, lane: Lane, found: &[&Found], start: &Start) {
@@ -115,17 +117,17 @@ fn account_for_lane(plan: &mut Plan, entry: &mut EpochEntry, lane: Lane, found: 
     let findings = keep_or_delete(plan, entry, lane, found);
     let noted = &entry.lanes[lane.index()];
     let closed_last = if noted.gone.last() == Seq::MAX { Seq::NONE } else { noted.gone.last() };
-    let found_last = findings.last.max(closed_last);
-    // A segment is begun only when all numbers before its first one were given.
+    // A segment is begun only when all numbers before its first one were given, and flushed.
     let begun = found.last().map_or(Seq::NONE, |found| found.id.first.previous());
-    let last = found_last.max(noted.last()).max(begun);
+    let found_last = findings.last.max(closed_last).max(begun);
+    let last = found_last.max(noted.last());
     let mut lost = RangeSet::new();
     if let Some(all) = SeqRange::new(Seq::FIRST, last) {
         lost = findings.held.missing_in(all).difference(&noted.gone);
     }
     let mut reason_of_rest = None;
     if !ended {
-        if let Some((rest, reason)) = lost_at_end(entry, lane, &findings, found_last, start.boot) {
+        if let Some((rest, reason)) = lost_at_end(entry, &findings, found_last, start.boot) {
             lost.remove(rest);
             reason_of_rest = Some((rest, reason));
         }
@@ -157,7 +159,9 @@ fn account_for_lane(plan: &mut Plan, entry: &mut EpochEntry, lane: Lane, found: 
 /// Sorts the segments into those that stay and those of which nothing is needed.
 fn keep_or_delete(plan: &mut Plan, entry: &EpochEntry, lane: Lane, found: &[&Found]) -> LaneFindings {
     let noted = &entry.lanes[lane.index()];
-    let mut findings = LaneFindings { held: RangeSet::new(), last: Seq::NONE, tail: Tail::Clean };
+    let newest = found.last().map_or(Seq::NONE, |found| found.id.first);
+    let tail_is_missing = noted.tail.is_some_and(|tail| newest < tail.first);
+    let mut findings = LaneFindings { held: RangeSet::new(), last: Seq::NONE, tail: Tail::Clean, tail_is_missing };
     for (at, segment) in found.iter().enumerate() {
         let before = segment.id.first.previous();
         let next_first = found.get(at + 1).map(|next| next.id.first);
@@ -219,7 +223,6 @@ fn cut_unfinished_batch(walked: &super::survey::Walked, segment: &Found) -> (Seq
 /// What an epoch that nobody closed has lost at its end.
 fn lost_at_end(
     entry: &EpochEntry,
-    lane: Lane,
     findings: &LaneFindings,
     found_last: Seq,
     boot: BootId,
@@ -228,10 +231,8 @@ fn lost_at_end(
     if entry.boot != Some(boot) {
         return Some((rest, GapReason::Power));
     }
-    let noted = &entry.lanes[lane.index()];
-    let tail_is_missing = noted.tail.is_some_and(|tail| found_last < tail.first);
     match findings.tail {
-        _ if tail_is_missing => Some((rest, GapReason::Corrupt)),
+        _ if findings.tail_is_missing => Some((rest, GapReason::Corrupt)),
         Tail::Clean | Tail::Torn { .. } => None,
         Tail::OneRecord => SeqRange::one(found_last.next()).map(|one| (one, GapReason::Corrupt)),
         Tail::Garbled { .. } => Some((rest, GapReason::Corrupt)),

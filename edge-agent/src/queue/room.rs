@@ -15,6 +15,13 @@ use super::time::RecordTime;
 use super::types::Fault;
 use super::{Queue, Segment};
 
+/// Records that went with their segments.
+#[derive(Clone, Copy, Default)]
+struct Dropped {
+    evicted: u64,
+    settled: u64,
+}
+
 impl Queue {
     /// What the files of a lane may take together: the lanes can't take room from one another.
     pub(super) fn lane_budget(&self, lane: Lane) -> u64 {
@@ -95,16 +102,22 @@ impl Queue {
             return Ok(());
         }
         let mut book = self.book.clone();
-        let mut evicted = 0;
+        let mut dropped = [Dropped::default(); 2];
         for id in victims {
-            evicted += self.account_for(&mut book, *id);
+            self.account_for(&mut book, *id, &mut dropped[id.lane.index()]);
         }
-        self.write_book(book)?;
-        if evicted > 0 {
-            self.gaps_version += 1;
+        // The book must not name as the newest one a segment that is about to go.
+        let removed: Vec<_> = victims.iter().filter_map(|id| self.segments.remove_entry(id)).collect();
+        if let Err(error) = self.write_book(book) {
+            self.segments.extend(removed);
+            return Err(error);
+        }
+        for (counters, dropped) in self.counters.lanes.iter_mut().zip(dropped) {
+            counters.evicted += dropped.evicted;
+            counters.settled_dropped += dropped.settled;
+            self.gaps_version += u64::from(dropped.evicted > 0);
         }
         for id in victims {
-            self.segments.remove(id);
             self.readers.forget(*id);
             self.delete_file(*id);
         }
@@ -112,15 +125,16 @@ impl Queue {
         Ok(())
     }
 
-    /// Enters the end of a segment in the book; says how many records go unsent.
-    fn account_for(&mut self, book: &mut Book, id: SegmentId) -> u64 {
+    /// Enters the end of a segment in the book.
+    fn account_for(&mut self, book: &mut Book, id: SegmentId, dropped: &mut Dropped) {
         let segment = self.segments[&id].clone();
-        let Some(range) = SeqRange::new(id.first, segment.last) else { return 0 };
+        let Some(range) = SeqRange::new(id.first, segment.last) else { return };
         let unsettled = self.unsettled_in(id, &segment).unwrap_or_default();
         let span = if unsettled.is_empty() { TimeSpan::default() } else { self.span_of(id, &segment) };
-        let Some(entry) = book.epoch_mut(id.epoch) else { return 0 };
+        let Some(entry) = book.epoch_mut(id.epoch) else { return };
         let noted = &mut entry.lanes[id.lane.index()];
-        let dropped = noted.gone.missing_in(range).count();
+        dropped.evicted += unsettled.count();
+        dropped.settled += noted.gone.missing_in(range).difference(&unsettled).count();
         noted.gone.insert(range);
         if noted.last() < segment.last {
             noted.last = Some(segment.last);
@@ -128,10 +142,6 @@ impl Queue {
         for range in unsettled.ranges() {
             book.add_gap(Gap { epoch: id.epoch, lane: id.lane, range: *range, reason: GapReason::Evicted, span });
         }
-        let counters = &mut self.counters.lanes[id.lane.index()];
-        counters.evicted += unsettled.count();
-        counters.settled_dropped += dropped.saturating_sub(unsettled.count());
-        unsettled.count()
     }
 
     /// When the records of a segment were taken.

@@ -5,6 +5,7 @@ use lockgate_proto::ranges::RangeSet;
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 
 use super::support::{LIMITS_WIDE, append, batch, open, open_with, payload, range, read_all, readable, start};
+use crate::queue::storage::Storage;
 use crate::queue::storage::fake::FakeDisk;
 use crate::queue::{Fault, PreviousEnd, Queue};
 
@@ -126,7 +127,6 @@ fn a_foreign_file_is_reported_and_left_alone() {
     let (mut queue, _) = open(&disk, 1, 1);
     append(&mut queue, LANE, 1, 100);
     queue.close().unwrap();
-    use crate::queue::storage::Storage;
     disk.create("notes.txt").unwrap();
     let (_, recovery) = open(&disk, 2, 1);
     assert_eq!(recovery.faults, [Fault::ForeignFile { name: "notes.txt".to_owned() }]);

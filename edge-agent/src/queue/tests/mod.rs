@@ -3,6 +3,8 @@
 mod crash;
 mod durability;
 mod faults;
+mod flash;
+mod handle;
 mod model;
 mod room;
 mod support;
