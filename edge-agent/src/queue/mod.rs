@@ -70,6 +70,8 @@ pub struct Queue {
     book: Book,
     /// The book has changed in a way that the next flush should write down.
     book_dirty: bool,
+    /// The last try to write it down failed, and this was reported.
+    checkpoint_fails: bool,
     segments: BTreeMap<SegmentId, Segment>,
     /// The segments that are appended to, by [`Lane::index`].
     active: [Option<Active>; 2],
@@ -132,6 +134,7 @@ impl Queue {
             start,
             book: Book::default(),
             book_dirty: false,
+            checkpoint_fails: false,
             segments: plan.kept.iter().map(|(id, kept)| (*id, Segment::of(*kept))).collect(),
             active: [None, None],
             appended: [Seq::NONE; 2],
@@ -257,7 +260,10 @@ impl Queue {
             Some((_, count)) => *count += 1,
             None => self.counters.faults.push((kind, 1)),
         }
-        if let Fault::RecordsLost { lane, range, .. } = fault {
+        // Of an open end nobody knows how many they were.
+        if let Fault::RecordsLost { lane, range, .. } = fault
+            && range.last() < Seq::MAX
+        {
             let lost = &mut self.counters.lanes[lane.index()].lost;
             *lost = lost.saturating_add(range.count());
         }

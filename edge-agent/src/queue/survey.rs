@@ -80,7 +80,12 @@ pub(crate) fn survey(storage: &dyn Storage) -> Result<Survey, OpenError> {
     let mut segments = Vec::new();
     for FileEntry { name, bytes } in files {
         match SegmentId::parse(&name) {
-            Some(id) => segments.push(Found { id, bytes, header: read_header(storage, id), walked: None }),
+            Some(id) => match read_header(storage, id) {
+                Ok(header) => segments.push(Found { id, bytes, header, walked: None }),
+                // Let go by a running agent since the folder was listed.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(_) => segments.push(Found { id, bytes, header: None, walked: None }),
+            },
             None if [LOCK_NAME, CHECKPOINT_NAME, CHECKPOINT_NEW_NAME, SALVAGE_NAME].contains(&name.as_str()) => {}
             None => faults.push(Fault::ForeignFile { name }),
         }
@@ -112,10 +117,10 @@ fn read_book(storage: &dyn Storage) -> Result<FoundBook, OpenError> {
     Ok(book::decode(&bytes[..read]).map_or(FoundBook::Unreadable, FoundBook::Read))
 }
 
-fn read_header(storage: &dyn Storage, id: SegmentId) -> Option<SegmentHeader> {
+fn read_header(storage: &dyn Storage, id: SegmentId) -> std::io::Result<Option<SegmentHeader>> {
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
-    let read = storage.open(&id.name()).ok()?.read_at(0, &mut bytes).ok()?;
-    if read < SEGMENT_HEADER_BYTES { None } else { SegmentHeader::decode(id, &bytes) }
+    let read = storage.open(&id.name())?.read_at(0, &mut bytes)?;
+    Ok(if read < SEGMENT_HEADER_BYTES { None } else { SegmentHeader::decode(id, &bytes) })
 }
 
 /// Segments whose last record's number does not follow from their successor or the checkpoint.

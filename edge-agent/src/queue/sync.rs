@@ -23,7 +23,14 @@ impl Queue {
         let flushed = Lane::ALL.map(|lane| self.sync_lane(lane));
         if self.book_dirty {
             // Nothing hangs on it: what the book would say is in memory, and is tried again.
-            drop(self.write_book(self.book.clone()));
+            match self.write_book(self.book.clone()) {
+                Ok(()) => self.checkpoint_fails = false,
+                Err(_) if self.checkpoint_fails => {}
+                Err(error) => {
+                    self.checkpoint_fails = true;
+                    self.report(Fault::CheckpointNotWritten { error: error.to_string() });
+                }
+            }
         }
         for result in flushed {
             result.map_err(SyncError::Flush)?;

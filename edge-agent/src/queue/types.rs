@@ -88,6 +88,11 @@ pub enum Fault {
     CheckpointMissing,
     /// The checkpoint's bytes prove nothing; it was made anew from the segments.
     CheckpointUnreadable,
+    /// The checkpoint could not be written. It is tried again with each flush; meanwhile nothing is let go.
+    CheckpointNotWritten {
+        /// What the system said.
+        error: String,
+    },
     /// A file in the folder is none of the queue's; it was left alone.
     ForeignFile {
         /// Its name.
@@ -141,6 +146,7 @@ impl Fault {
         match self {
             Fault::CheckpointMissing => "checkpoint_missing",
             Fault::CheckpointUnreadable => "checkpoint_unreadable",
+            Fault::CheckpointNotWritten { .. } => "checkpoint_not_written",
             Fault::ForeignFile { .. } => "foreign_file",
             Fault::HeaderUnreadable { .. } => "header_unreadable",
             Fault::TornTail { .. } => "torn_tail",
@@ -159,6 +165,7 @@ impl std::fmt::Display for Fault {
             Fault::CheckpointUnreadable => {
                 write!(f, "the checkpoint is unreadable; it was made anew from the segments")
             }
+            Fault::CheckpointNotWritten { error } => write!(f, "the checkpoint could not be written: {error}"),
             Fault::ForeignFile { name } => write!(f, "{name} is no file of the queue; it was left alone"),
             Fault::HeaderUnreadable { name } => write!(f, "{name} has an unreadable header; its name was believed"),
             Fault::TornTail { name, bytes } => write!(f, "{name} ends in {bytes} bytes of a half-written record"),

@@ -194,3 +194,18 @@ fn a_redelivered_message_is_known_after_a_kill_and_half_a_message_is_not() {
     assert!(matches!(recovery.faults.as_slice(), [Fault::TornTail { .. }]));
     assert_eq!(recovery.gaps, []);
 }
+
+#[test]
+fn a_checkpoint_that_does_not_fit_is_reported_once_and_written_when_there_is_room() {
+    let disk = FakeDisk::default();
+    let (mut queue, _) = open(&disk, 1, 1);
+    append(&mut queue, LANE, 3, 100);
+    disk.set_room(Some(0));
+    queue.sync().unwrap();
+    queue.sync().unwrap();
+    assert!(matches!(queue.take_faults().as_slice(), [Fault::CheckpointNotWritten { .. }]));
+    assert!(queue.needs_sync());
+    disk.set_room(None);
+    queue.sync().unwrap();
+    assert!(!queue.needs_sync());
+}

@@ -19,6 +19,7 @@ enum Step {
     Append { lane: Lane, records: usize, bytes: usize },
     Sync,
     Settle { lane: Lane, epochs_back: usize, part: u64 },
+    EpochClosed { epochs_back: u64 },
     Close,
     Kill,
     LosePower,
@@ -37,6 +38,7 @@ fn arb_step() -> impl Strategy<Value = Step> {
         12 => (lane(), 1usize..4, 1usize..600).prop_map(|(lane, records, bytes)| Step::Append { lane, records, bytes }),
         4 => Just(Step::Sync),
         3 => (lane(), 0usize..3, 0u64..101).prop_map(|(lane, epochs_back, part)| Step::Settle { lane, epochs_back, part }),
+        1 => (0u64..4).prop_map(|epochs_back| Step::EpochClosed { epochs_back }),
         1 => Just(Step::Close),
         1 => Just(Step::Kill),
         1 => Just(Step::LosePower),
@@ -119,6 +121,10 @@ impl Model {
                 self.note_sync(&result.map(drop));
             }
             Step::Settle { lane, epochs_back, part } => self.settle(lane, epochs_back, part),
+            Step::EpochClosed { epochs_back } => {
+                let epoch = Epoch(self.epoch.saturating_sub(epochs_back).max(1));
+                self.queue.as_mut().unwrap().epoch_closed(epoch);
+            }
             Step::Close => {
                 let result = self.queue.take().unwrap().close();
                 self.note_sync(&result);
