@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockgate_config::{Item, Table};
 
 use super::framing::{checksum, framing};
-use super::reading::{Reading, decoder, noted, symbol};
+use super::reading::{Reading, decoder, free_names, noted, symbol};
 use super::route::{Does, Empty, Read, Route};
 use crate::checksum::Checksum;
 use crate::decode::Decoder;
@@ -43,6 +43,7 @@ pub(super) struct RouteLayer {
 pub(super) fn names(table: &Table<'_>) -> Vec<(String, String)> {
     let text = |(name, item): (&str, Item<'_>)| {
         let text = item.text()?;
+        free_names(&item, [name]);
         if text.contains(['{', '}', '+', '#', '$']) {
             item.problem("has a character that means something in topics", "use none of { } + # $");
             return None;
@@ -165,6 +166,7 @@ impl RouteLayer {
         let topic = |item: &Item<'d>| {
             let topic = noted(item, filled(item.text()?, constants))?;
             let topic = noted(item, Topic::parse(&topic).map_err(|error| error.to_string()))?;
+            free_names(item, topic.names());
             reading.define(topic.names());
             Some(topic)
         };

@@ -10,6 +10,9 @@ use crate::decode::{Bare, Decoder, KeyValue};
 use crate::mapping::{Condition, Origin, Path, Pattern, Place, Source, Subject, Template, TimeRule, Unit, ZoneRule};
 use crate::time::{Form, Zone};
 
+/// Names that are always in sight; nothing else may take them.
+const BUILT_IN: [&str; 3] = ["key", "index", "topic"];
+
 /// One document being read.
 #[derive(Default)]
 pub(super) struct Reading<'d> {
@@ -33,7 +36,7 @@ impl<'d> Reading<'d> {
     /// Notes each use of a name that nothing defines.
     pub(super) fn check_names(&self, also: &[String]) {
         let defined = self.defined.borrow();
-        let all = || defined.iter().chain(also).map(String::as_str).chain(["key", "index", "topic"]);
+        let all = || defined.iter().chain(also).map(String::as_str).chain(BUILT_IN);
         for (item, name) in self.used.borrow().iter().filter(|(_, name)| all().all(|defined| defined != name)) {
             let fix = match nearest(name, all()) {
                 Some(near) => format!("did you mean `${near}`?"),
@@ -50,7 +53,8 @@ impl<'d> Reading<'d> {
     }
 
     pub(super) fn pattern(item: &Item<'d>) -> Option<Pattern> {
-        noted(item, Pattern::parse(item.text()?))
+        let pattern = noted(item, Pattern::parse(item.text()?))?;
+        free_names(item, pattern.names()).then_some(pattern)
     }
 
     /// The place of a table that has at most one of `key`, `keys` and `path`.
@@ -95,6 +99,7 @@ impl<'d> Reading<'d> {
                         .text()
                         .map(|key| Source { origin: Origin::Place(Place::Key(key.to_owned())), map: Vec::new() }),
                 };
+                free_names(&item, [name]);
                 self.define([name]);
                 Some((name.to_owned(), source?))
             };
@@ -182,6 +187,15 @@ pub(super) fn scalar_text(item: &Item<'_>) -> Option<String> {
             None
         }
     }
+}
+
+/// Whether none of the names is a built-in one; each that is has been noted.
+pub(super) fn free_names<'n>(item: &Item<'_>, names: impl IntoIterator<Item = &'n str>) -> bool {
+    let taken: Vec<&str> = names.into_iter().filter(|name| BUILT_IN.contains(name)).collect();
+    for name in &taken {
+        item.problem(format!("gives `{name}` a meaning, which has one of its own"), "take another name");
+    }
+    taken.is_empty()
 }
 
 /// Notes an error, whose text may have a fix behind `; `.

@@ -71,6 +71,21 @@ fn what_a_source_cannot_do_without_is_missed() {
 }
 
 #[test]
+fn a_name_that_has_a_meaning_gets_no_other() {
+    check(
+        "decode = 'json'
+names = { topic = 'z' }
+with = { index = 'i' }
+[[route]]
+topic = 'a/{key}'
+[[value]]
+keys = '(?<key>b)'
+",
+        &["gives `topic`", "gives `index`", "gives `key`", "gives `key`"],
+    );
+}
+
+#[test]
 fn names_of_topics_patterns_and_fields_may_be_used() {
     check(
         "decode = 'json'
