@@ -1,4 +1,27 @@
-//! Skeleton.
+//! The edge agent: devices → readings → a queue on disk → the gateway.
+//!
+//! In the order of the data: `config` says what there is, `source` hears serial ports and brokers,
+//! `ingest` dates and sorts what their profiles make of it, `queue` keeps it on disk, `uplink` sends it
+//! and frees what the gateway has. `dead_letters` keeps what could not be used, `health` tells how the
+//! agent itself is. `run` starts and stops all of it; `cli` is what people type.
+//!
+//! The stages know each other only by handles, which `run` gives out.
+
+pub mod cli;
+pub mod config;
+pub mod profiles;
+pub mod source;
+
+pub mod ingest;
+pub mod time;
 
 pub mod dead_letters;
 pub mod queue;
+
+pub mod uplink;
+
+pub mod health;
+pub mod run;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,168 @@
+//! `decode`: a recorded input through a profile, without device and network.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use lockgate_codec::{Input, Output, Zone};
+use lockgate_proto::ids::DeviceName;
+use lockgate_proto::time::MonoTime;
+
+use super::{CliError, output};
+use crate::config::SourceProfile;
+
+/// LIMIT: longest line of recorded messages.
+const LINE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// What a profile is given at once; the result does not depend on it.
+const CHUNK_BYTES: usize = 4096;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Serial input is the bytes as they came. MQTT input is one JSON object a line:\n\
+    {\"topic\": \"…\", \"payload\": \"…\" or \"payload_base64\": \"…\", \"retain\": true or false}\n\n\
+    Prints one JSON object a line: a reading (device, metric, value; unit, time, retained, historical,\n\
+    quality where they apply) or {\"dead_letter\": \"why\"}.")]
+pub(super) struct DecodeArgs {
+    /// A configuration, of which --source is one.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "source",
+        conflicts_with = "profile",
+        required_unless_present = "profile"
+    )]
+    config: Option<PathBuf>,
+    /// The name of a source in the configuration.
+    #[arg(long, value_name = "NAME", requires = "config")]
+    source: Option<String>,
+    /// The name of a shipped profile, or the path of one of your own.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// The device of readings that do not tell theirs, with --profile.
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    device: Option<DeviceName>,
+    /// The IANA time zone of local times, with --profile.
+    #[arg(long, value_name = "ZONE", conflicts_with = "config")]
+    time_zone: Option<String>,
+    /// What was recorded; - is standard input.
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+}
+
+pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
+    let profile = profile(args)?;
+    let input = open(&args.input)?;
+    let mut out = io::BufWriter::new(anstream::stdout());
+    match profile.input() {
+        Input::Stream => stream(&profile, input, &mut out)?,
+        Input::Messages => messages(&profile, input, &mut out)?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn profile(args: &DecodeArgs) -> Result<SourceProfile, CliError> {
+    if let Some(name) = &args.profile {
+        let zone = match &args.time_zone {
+            Some(zone) => zone.parse().map_err(|error| CliError::Usage(format!("--time-zone {zone:?} {error}")))?,
+            None => Zone::default(),
+        };
+        return Ok(SourceProfile::by_name(name, args.device.clone(), zone)?);
+    }
+    let (Some(config), Some(source)) = (&args.config, &args.source) else {
+        return Err(CliError::Usage("give --profile, or --config and --source".to_owned()));
+    };
+    let config = super::load(config)?;
+    let serial = config.serial.into_iter().map(|serial| (serial.name, serial.profile));
+    let mqtt = config.mqtt.into_iter().map(|mqtt| (mqtt.name, mqtt.profile));
+    let mut names = Vec::new();
+    for (name, profile) in serial.chain(mqtt) {
+        if name == *source {
+            return Ok(profile);
+        }
+        names.push(name);
+    }
+    Err(CliError::Usage(format!("no source is called {source:?}; there are: {}", names.join(", "))))
+}
+
+fn open(path: &Path) -> Result<Box<dyn BufRead>, CliError> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(Box::new(BufReader::new(file)))
+}
+
+fn stream(profile: &SourceProfile, mut input: Box<dyn BufRead>, out: &mut impl Write) -> Result<(), CliError> {
+    let mut reader = profile.stream();
+    let mut outputs = Vec::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    // A recording tells no times: all of it comes at once, and its end is a long silence.
+    let start = MonoTime::default();
+    loop {
+        let count = input.read(&mut chunk).context("cannot read the input")?;
+        if count == 0 {
+            break;
+        }
+        reader.push(&chunk[..count], start, &mut outputs);
+        print(out, &mut outputs)?;
+    }
+    reader.silence(&mut outputs);
+    print(out, &mut outputs)
+}
+
+fn messages(profile: &SourceProfile, mut input: Box<dyn BufRead>, out: &mut impl Write) -> Result<(), CliError> {
+    let mut reader = profile.messages();
+    let mut outputs = Vec::new();
+    let mut line = Vec::new();
+    for number in 1u64.. {
+        line.clear();
+        let count =
+            input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).context("cannot read the input")?;
+        if count == 0 {
+            break;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let message = message(&line).with_context(|| format!("line {number} of the input"))?;
+        reader.message(&message.topic, &message.payload, message.retain, &mut outputs);
+        print(out, &mut outputs)?;
+    }
+    Ok(())
+}
+
+struct Message {
+    topic: String,
+    payload: Vec<u8>,
+    retain: bool,
+}
+
+fn message(line: &[u8]) -> anyhow::Result<Message> {
+    let json: serde_json::Value = serde_json::from_slice(line).context("is no JSON")?;
+    let text = |key: &str| json.get(key).map(|value| value.as_str().with_context(|| format!("`{key}` must be text")));
+    let topic = text("topic").context("has no `topic`")??.to_owned();
+    let payload = match (text("payload"), text("payload_base64")) {
+        (Some(payload), None) => payload?.as_bytes().to_vec(),
+        (None, Some(base64)) => STANDARD.decode(base64?).context("`payload_base64` is no base64")?,
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(anyhow!("must have either `payload` or `payload_base64`"));
+        }
+    };
+    let retain = match json.get("retain") {
+        None => false,
+        Some(retain) => retain.as_bool().context("`retain` must be true or false")?,
+    };
+    Ok(Message { topic, payload, retain })
+}
+
+fn print(out: &mut impl Write, outputs: &mut Vec<Output>) -> Result<(), CliError> {
+    for output in outputs.drain(..) {
+        writeln!(out, "{}", output::json_line(&output))?;
+    }
+    Ok(())
+}

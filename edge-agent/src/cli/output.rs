@@ -1,0 +1,82 @@
+//! How readings and dead letters are written as JSON lines: the keys of the captures' `expected.jsonl`.
+
+use lockgate_codec::{DeadLetter, Decoded, Output};
+use lockgate_proto::reading::{Quality, Value};
+use lockgate_proto::time::UnixMicros;
+use serde_json::{Map, json};
+
+/// One line, without its end.
+pub(super) fn json_line(output: &Output) -> String {
+    let mut line = Map::new();
+    match output {
+        Output::Reading(reading) => self::reading(&mut line, reading),
+        Output::Presence { device, online, time, retained } => {
+            line.insert("device".to_owned(), json!(device.as_str()));
+            line.insert("metric".to_owned(), json!("online"));
+            line.insert("value".to_owned(), json!(online));
+            insert_time(&mut line, *time);
+            insert_flag(&mut line, "retained", *retained);
+        }
+        Output::DeadLetter(letter) => {
+            line.insert("dead_letter".to_owned(), json!(why(letter)));
+            line.insert("reason".to_owned(), json!(letter.reason.as_str()));
+        }
+    }
+    serde_json::Value::Object(line).to_string()
+}
+
+/// Reason and detail in one text.
+fn why(letter: &DeadLetter) -> String {
+    if letter.detail.is_empty() { letter.reason.to_string() } else { format!("{}: {}", letter.reason, letter.detail) }
+}
+
+fn reading(line: &mut Map<String, serde_json::Value>, reading: &Decoded) {
+    line.insert("device".to_owned(), json!(reading.device.as_str()));
+    line.insert("metric".to_owned(), json!(reading.metric.as_str()));
+    line.insert("value".to_owned(), value(&reading.value));
+    if let Some(unit) = &reading.unit {
+        line.insert("unit".to_owned(), json!(**unit));
+    }
+    insert_time(line, reading.time);
+    insert_flag(line, "retained", reading.retained);
+    insert_flag(line, "historical", reading.historical);
+    let quality = match &reading.quality {
+        Quality::Good => return,
+        Quality::Uncertain(reason) => format!("uncertain: {reason}"),
+        Quality::Bad(reason) => format!("bad: {reason}"),
+    };
+    line.insert("quality".to_owned(), json!(quality));
+}
+
+fn value(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Number(number) => json!(number),
+        Value::Integer(integer) => json!(integer),
+        Value::Flag(flag) => json!(flag),
+        Value::Text(text) => json!(**text),
+        Value::Raw(bytes) => json!(hex(bytes)),
+    }
+}
+
+fn insert_flag(line: &mut Map<String, serde_json::Value>, key: &str, flag: bool) {
+    if flag {
+        line.insert(key.to_owned(), json!(true));
+    }
+}
+
+fn insert_time(line: &mut Map<String, serde_json::Value>, time: Option<UnixMicros>) {
+    if let Some(time) = time {
+        line.insert("time".to_owned(), json!(iso_time(time)));
+    }
+}
+
+/// As `2025-02-11T06:20:00.5Z`; microseconds at the finest. Times that no calendar has stay numbers.
+pub(super) fn iso_time(time: UnixMicros) -> String {
+    jiff::Timestamp::from_microsecond(time.0).map_or_else(|_| format!("{}us", time.0), |time| time.to_string())
+}
+
+/// Bytes as two hex digits each.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).expect("four bits are one digit");
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

@@ -1,0 +1,151 @@
+//! From what a reader gave out to what is in the queue: sorted, dated, appended; the rest kept as dead letters.
+//!
+//! Sources share it by clone. What the queue can't take is the source's to decide: a broker keeps what is
+//! not acknowledged, a serial device says it once.
+
+mod sort_logic;
+
+use std::sync::Arc;
+
+use lockgate_codec::{DeadLetter, DeadLetterReason, Output};
+use lockgate_proto::seq::{Lane, Seq};
+use tokio::sync::watch;
+use tracing::{debug, error, warn};
+
+pub use sort_logic::{Arrival, Sorted, sort};
+
+use crate::dead_letters::DeadLetterHandle;
+use crate::queue::{AppendError, Batch, EnqueueError, Progress, QueueHandle};
+use crate::source::status::{Counter, StatusReporter};
+use crate::time::TimeHandle;
+
+/// The queue can't take anything just now.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoRoom(Arc<str>);
+
+/// Dead letters since the start of the process, by reason.
+#[derive(Debug, Default)]
+pub struct DeadLetterCounters([Counter; DeadLetterReason::ALL.len()]);
+
+impl DeadLetterCounters {
+    fn add(&self, reason: DeadLetterReason) {
+        if let Some(at) = DeadLetterReason::ALL.iter().position(|known| *known == reason) {
+            self.0[at].add(1);
+        }
+    }
+
+    /// The reasons that there were, with how many of each.
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
+        let counts = DeadLetterReason::ALL.iter().zip(&self.0).map(|(reason, count)| (reason.as_str(), count.get()));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+/// The way into the queue. Cheap to clone.
+#[derive(Clone)]
+pub struct Ingest {
+    queue: QueueHandle,
+    dead_letters: DeadLetterHandle,
+    counters: Arc<DeadLetterCounters>,
+    time: TimeHandle,
+}
+
+impl Ingest {
+    /// Into this queue, dated by this clock.
+    pub fn new(queue: QueueHandle, dead_letters: DeadLetterHandle, time: TimeHandle) -> Ingest {
+        Ingest { queue, dead_letters, counters: Arc::default(), time }
+    }
+
+    /// Dead letters of all sources.
+    pub fn dead_letter_counters(&self) -> &Arc<DeadLetterCounters> {
+        &self.counters
+    }
+
+    /// How far the queue has come.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.queue.progress()
+    }
+
+    /// Sorts what has just been heard.
+    pub fn sort(&self, outputs: Vec<Output>, digest: Option<u64>) -> Sorted {
+        sort(outputs, self.time.arrival(), digest)
+    }
+
+    /// Whether a batch with this digest is in the queue's tail. If so, it is on disk when this returns.
+    pub async fn holds(&self, digest: Option<u64>) -> bool {
+        let Some(digest) = digest else { return false };
+        // Asked in this order: the answer waits for a flush, which would else come with the interval.
+        let (seen, _flushed) = tokio::join!(self.queue.was_seen(digest), self.queue.sync_now());
+        // Where the disk does not say, it counts as new: twice is better than never.
+        seen.unwrap_or(false)
+    }
+
+    /// Queues a batch of `count` readings; gives the number of its last record. A kill -9 does not lose it
+    /// any more; a loss of power does, until the queue's progress says that it is durable.
+    pub async fn append(&self, batch: &Batch, count: usize, status: &StatusReporter) -> Result<(Lane, Seq), NoRoom> {
+        let lane = batch.lane;
+        let seq = match self.queue.append(batch.clone()).await {
+            Ok(range) => range.last(),
+            Err(EnqueueError::Append(error @ AppendError::Size { .. })) => {
+                // `sort` keeps the bounds; a batch that is beyond them never fits, so it must not be tried again.
+                error!(source = %status.name(), %error, "Readings are lost.");
+                status.counters().dropped.add(count as u64);
+                return Ok((lane, Seq::NONE));
+            }
+            Err(EnqueueError::Append(error)) if error.is_disk_full() => return Err(NoRoom("the disk is full".into())),
+            Err(error) => return Err(NoRoom(chain(&error).into())),
+        };
+        status.counters().readings.add(count as u64);
+        Ok((lane, seq))
+    }
+
+    /// Queues what a device that says everything once has said. What does not fit is counted and told.
+    pub async fn take_or_count(&self, outputs: Vec<Output>, status: &StatusReporter) {
+        let sorted = self.sort(outputs, None);
+        for (batch, count) in sorted.batches.iter().zip(sorted.counts) {
+            match self.append(batch, count, status).await {
+                Ok(_) => status.up(),
+                Err(no_room) => {
+                    status.counters().dropped.add(count as u64);
+                    status.paused(no_room);
+                }
+            }
+        }
+        self.keep(sorted.dead_letters, status);
+    }
+
+    /// Keeps input that could not be used, and counts it.
+    pub fn keep(&self, dead_letters: Vec<DeadLetter>, status: &StatusReporter) {
+        for letter in dead_letters {
+            status.counters().dead_letters.add(1);
+            self.counters.add(letter.reason);
+            if self.dead_letters.keep(status.name(), &letter, self.time.wall()).is_err() {
+                debug!(source = %status.name(), reason = %letter.reason, "A dead letter is only counted.");
+            }
+        }
+    }
+
+    /// Returns when all that was appended so far is on disk, and says how far that is; `None`: the disk
+    /// does not take it.
+    pub async fn sync(&self) -> Option<Progress> {
+        match self.queue.sync_now().await {
+            Ok(progress) => Some(progress),
+            Err(error) => {
+                warn!(error = chain(&error), "The queue could not be flushed.");
+                None
+            }
+        }
+    }
+}
+
+/// An error with all its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

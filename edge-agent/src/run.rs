@@ -1,0 +1,178 @@
+//! The running agent: opens what it keeps, starts its tasks, and closes the queue when it is told to stop.
+//!
+//! Nothing here ends the agent because a device, a broker or a gateway is not there. A queue that can't
+//! be opened does: without it, what is read could not be kept.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use lockgate_proto::ids::DeviceName;
+use lockgate_proto::link::agent::{AgentConfig as LinkConfig, AgentLink};
+use lockgate_proto::seq::Epoch;
+use lockgate_runtime::clock::{Clock, boot_id};
+use lockgate_runtime::{Supervisor, random, signals, tls};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::config::{self, Config};
+use crate::dead_letters::{self, DeadLetterHandle};
+use crate::health::Health;
+use crate::ingest::Ingest;
+use crate::queue::limits::QueueLimits;
+use crate::queue::storage::disk::DiskStorage;
+use crate::queue::{self, BootId, BootTime, PreviousEnd, Queue, QueueHandle, QueueSettings, Recovery, Start};
+use crate::source::mqtt::MqttSource;
+use crate::source::serial::SerialSource;
+use crate::source::status::StatusBoard;
+use crate::time::TimeHandle;
+use crate::uplink::{LinkStatus, Uplink, UplinkParts};
+
+/// From SIGTERM to the end of the last task.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// For the last flush of the queue.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The queue's folder in the data folder.
+pub const QUEUE_FOLDER: &str = "queue";
+
+/// The dead letters' folder in the data folder.
+pub const DEAD_LETTERS_FOLDER: &str = "dead-letters";
+
+/// Runs until SIGTERM, SIGINT or the failure of a task.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    tls::install();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(agent(config))
+}
+
+async fn agent(config: Config) -> anyhow::Result<()> {
+    let supervisor = Supervisor::new();
+    signals::stop_on_signals(&supervisor).context("cannot listen for signals")?;
+    for warning in config::warnings(&config) {
+        warn!("{warning}");
+    }
+    let (config_name, config_site) = (config.agent.name.clone(), config.agent.site.clone());
+    let kept = Kept::open(&config, Clock::system(), &supervisor).await?;
+    info!(agent = %config_name, site = %config_site, epoch = %kept.queue.epoch(), "The agent runs.");
+    let queue = kept.queue.clone();
+    start(config, kept, &supervisor)?;
+    let stopped = supervisor.run(GRACE).await;
+    match timeout(CLOSE_TIME_MAX, queue.close()).await {
+        Ok(Ok(())) => info!("The queue is flushed and closed."),
+        Ok(Err(error)) => error!(%error, "The queue could not be closed cleanly; it is looked over at the next start."),
+        Err(_) => bail!("the disk did not take the last flush within {CLOSE_TIME_MAX:?}"),
+    }
+    stopped.into_result()
+}
+
+/// What outlives a start, opened.
+struct Kept {
+    queue: QueueHandle,
+    dead_letters: DeadLetterHandle,
+    time: TimeHandle,
+    boot: BootId,
+}
+
+impl Kept {
+    async fn open(config: &Config, clock: Clock, supervisor: &Supervisor) -> anyhow::Result<Kept> {
+        let boot = BootId(boot_id().context("cannot tell which boot of the machine this is")?);
+        let folder = config.agent.data.join(QUEUE_FOLDER);
+        let queue =
+            open_queue(config, &folder, Start { epoch: Epoch(random()), boot, mono: clock.now(), anchor: None })
+                .with_context(|| format!("the queue in {}", folder.display()))?;
+        let settings = QueueSettings { sync_interval: config.queue.sync_interval };
+        let (queue, thread) = queue::start(queue, settings).context("cannot start the queue's thread")?;
+        supervisor.spawn("queue", |stop| async move {
+            tokio::select! {
+                biased;
+                // CANCEL-SAFE: the thread goes on without being watched; it is closed last of all.
+                () = stop.cancelled() => Ok(()),
+                ended = thread.ended() => ended.context("the queue's thread has died"),
+            }
+        });
+        let folder = config.agent.data.join(DEAD_LETTERS_FOLDER);
+        let dead_letters =
+            dead_letters::start(&folder).with_context(|| format!("the dead letters in {}", folder.display()))?;
+        let time = TimeHandle::new(clock, known_time(&queue.boots().await?, boot));
+        Ok(Kept { queue, dead_letters, time, boot })
+    }
+}
+
+/// What the queue remembers of the time: of this boot, if the agent has run in it before, else the bound
+/// that earlier ones left.
+fn known_time(boots: &[BootTime], boot: BootId) -> Option<BootTime> {
+    boots.iter().find(|known| known.boot == boot).copied()
+}
+
+fn open_queue(config: &Config, folder: &Path, start: Start) -> anyhow::Result<Queue> {
+    let limits = QueueLimits::new(config.queue.budget_bytes, config.queue.events_reserve_bytes)?;
+    let storage = DiskStorage::open(folder)?;
+    let (queue, recovery) = Queue::open(Box::new(storage), limits, start)?;
+    tell_recovery(&recovery);
+    Ok(queue)
+}
+
+fn tell_recovery(recovery: &Recovery) {
+    let Recovery { previous, faults, gaps, epochs, records_unsettled, bytes } = recovery;
+    match previous {
+        PreviousEnd::None | PreviousEnd::Clean => {
+            info!(epochs, records_unsettled, bytes, "The queue is open.");
+        }
+        PreviousEnd::Killed => {
+            warn!(
+                epochs,
+                records_unsettled, bytes, "The agent was killed the last time; nothing that it accepted is lost."
+            );
+        }
+        PreviousEnd::PowerLost => {
+            warn!(
+                epochs,
+                records_unsettled, bytes, "Power was lost the last time; what was not on disk is told as a gap."
+            );
+        }
+    }
+    for fault in faults {
+        error!(kind = fault.kind(), "The queue: {fault}.");
+    }
+    for gap in gaps {
+        warn!(epoch = %gap.epoch, lane = %gap.lane, range = %gap.range, reason = %gap.reason, "Readings are lost.");
+    }
+}
+
+/// Starts all tasks. Those that hear devices stop first, so that what they heard is still sent.
+fn start(config: Config, kept: Kept, supervisor: &Supervisor) -> anyhow::Result<()> {
+    let Kept { queue, dead_letters, time, boot } = kept;
+    let ingest = Ingest::new(queue.clone(), dead_letters.clone(), time.clone());
+    let mut board = StatusBoard::default();
+    for serial in config.serial {
+        let status = board.add(&serial.name);
+        let source = SerialSource::new(serial, ingest.clone(), status, time.clock().clone());
+        supervisor.spawn_acceptor("serial", |stop| source.run(stop));
+    }
+    for mqtt in config.mqtt {
+        let status = board.add(&mqtt.name);
+        let source = MqttSource::new(mqtt, ingest.clone(), status);
+        supervisor.spawn_acceptor("mqtt", |stop| source.run(stop));
+    }
+    let status = watch::Sender::new(LinkStatus::default());
+    let health = Health {
+        device: DeviceName::new(config.agent.name.as_str()).context("the agent's name")?,
+        interval: config.health.interval,
+        board,
+        ingest,
+        status: StatusBoard::default().add("health"),
+        queue: queue.clone(),
+        time: time.clone(),
+        link: status.subscribe(),
+    };
+    supervisor.spawn_acceptor("health", |stop| health.run(stop));
+    let keeper = time.clone().run(queue.clone(), supervisor.draining());
+    supervisor.spawn("time", |_| keeper);
+    let link = AgentLink::new(LinkConfig { agent: config.agent.name, build: env!("CARGO_PKG_VERSION").to_owned() });
+    let uplink = Uplink::new(UplinkParts { config: config.uplink, link, queue, dead_letters, time, boot, status });
+    supervisor.spawn("uplink", |stop| uplink.run(stop));
+    Ok(())
+}

@@ -1,0 +1,369 @@
+//! An MQTT broker: connected, subscribed, heard; each message acknowledged when its readings are on disk.
+//!
+//! The only file that knows `rumqttc`. Each connection has a client of its own, so that nothing of a
+//! dead connection (a queued acknowledgement, a buffered message) can pass for one of the next. The
+//! broker keeps the session under our client id, and what we have not acknowledged.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockgate_codec::MessageReader;
+use lockgate_proto::backoff::Backoff;
+use lockgate_proto::seq::Seq;
+use ring::digest;
+use rumqttc::{
+    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubscribeFilter,
+    SubscribeReasonCode, TlsConfiguration, Transport,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::mqtt_logic::{AckOrder, LaneSeqs, RedeliveryWatch};
+use super::status::StatusReporter;
+use crate::config::{MqttConfig, SecretError};
+use crate::ingest::{Ingest, NoRoom};
+use crate::queue::{Batch, Progress};
+
+/// First and longest wait before the broker is tried again.
+const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+
+/// Seconds for a TCP connection, TLS and the broker's answer.
+const CONNECT_SECONDS_MAX: u64 = 10;
+
+/// How long an agent that was told to stop waits for its last acknowledgements to be possible, and sent.
+const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// LIMIT: requests to rumqttc that wait; when full, acknowledgements wait with us.
+const REQUESTS_WAITING_MAX: usize = 64;
+
+/// Bytes of a packet beside its payload: header, topic, id.
+const PACKET_OVERHEAD_BYTES: usize = 5 + 2 + 65_535 + 2;
+
+/// Why there is no connection, or no longer.
+#[derive(Debug, thiserror::Error)]
+enum MqttError {
+    /// The password can't be had.
+    #[error("password: {0}")]
+    Password(#[from] SecretError),
+    /// The certificates to trust can't be used.
+    #[error("{0}")]
+    Tls(#[from] lockgate_runtime::tls::TlsError),
+    /// No connection, or it broke, or the broker refused us.
+    #[error("{url}: {source}")]
+    Connection { url: String, source: Box<ConnectionError> },
+    /// The broker does not let us hear this.
+    #[error("the broker refuses a subscription to {topic:?}; may this user read it?")]
+    Subscription { topic: String },
+    /// Requests to rumqttc pile up, which a broker that reads can't cause.
+    #[error("the broker takes nothing from us")]
+    Stuck,
+    /// Closed by us: what the broker still has is safer there.
+    #[error("{0}")]
+    NoRoom(#[from] NoRoom),
+}
+
+type Poll = Pin<Box<dyn Future<Output = (EventLoop, Result<Event, ConnectionError>)> + Send>>;
+
+/// By value, so that an unfinished poll can be kept while the loop does other things: a dropped one may
+/// have taken an acknowledgement and not written it.
+fn poll(mut events: EventLoop) -> Poll {
+    Box::pin(async move {
+        let event = events.poll().await;
+        (events, event)
+    })
+}
+
+enum Input {
+    Stop,
+    Event(Box<EventLoop>, Result<Event, ConnectionError>),
+    Durable,
+}
+
+/// One broker with all that hears it.
+pub struct MqttSource {
+    config: MqttConfig,
+    ingest: Ingest,
+    status: StatusReporter,
+    backoff: Backoff,
+    reader: MessageReader,
+    progress: watch::Receiver<Progress>,
+    order: AckOrder,
+    repeats: RedeliveryWatch,
+    /// By this process, at a broker that has kept our session since.
+    subscribed: bool,
+    /// What a full disk has refused of a message that is still in hand.
+    refused: VecDeque<(Batch, usize)>,
+}
+
+impl MqttSource {
+    /// Connects to nothing yet.
+    pub fn new(config: MqttConfig, ingest: Ingest, status: StatusReporter) -> MqttSource {
+        MqttSource {
+            status,
+            backoff: Backoff::new(RECONNECT_BACKOFF.0, RECONNECT_BACKOFF.1),
+            reader: config.profile.messages(),
+            progress: ingest.progress(),
+            ingest,
+            order: AckOrder::new(config.window),
+            repeats: RedeliveryWatch::new(config.redelivery),
+            subscribed: false,
+            refused: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Hears the broker until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        while !stop.is_cancelled() {
+            let end = self.connection(&stop).await;
+            self.order = AckOrder::new(self.config.window);
+            match end {
+                Ok(()) => break,
+                Err(MqttError::NoRoom(error)) => {
+                    self.status.paused(error);
+                    self.wait_for_room(&stop).await;
+                }
+                Err(error) => {
+                    self.status.retrying(error);
+                    let wait = self.backoff.next_delay(lockgate_runtime::random());
+                    sleep(wait, &stop).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One connection, until it breaks (`Err`) or the source is told to stop.
+    async fn connection(&mut self, stop: &CancellationToken) -> Result<(), MqttError> {
+        let (client, mut events) = AsyncClient::new(self.options()?, REQUESTS_WAITING_MAX);
+        events.network_options.set_connection_timeout(CONNECT_SECONDS_MAX);
+        let mut pending = poll(events);
+        loop {
+            let input = tokio::select! {
+                biased;
+                () = stop.cancelled() => Input::Stop,
+                // CANCEL-SAFE: the future is kept, and goes on where it was.
+                (events, event) = &mut pending => Input::Event(Box::new(events), event),
+                // CANCEL-SAFE: a watch holds nothing.
+                Ok(()) = self.progress.changed(), if !self.order.is_empty() => Input::Durable,
+            };
+            match input {
+                Input::Stop => {
+                    self.leave(&client, pending).await;
+                    return Ok(());
+                }
+                Input::Event(events, Ok(event)) => {
+                    pending = poll(*events);
+                    self.event(&client, event).await?;
+                }
+                Input::Event(mut events, Err(source)) => {
+                    self.leftovers(&mut events).await?;
+                    return Err(MqttError::Connection { url: self.config.url.to_string(), source: source.into() });
+                }
+                Input::Durable => {}
+            }
+            self.acknowledge(&client, self.durable());
+            if self.order.sync_is_due(self.durable())
+                && let Some(progress) = self.ingest.sync().await
+            {
+                self.acknowledge(&client, progress.durable);
+            }
+        }
+    }
+
+    async fn event(&mut self, client: &AsyncClient, event: Event) -> Result<(), MqttError> {
+        match event {
+            Event::Incoming(Packet::ConnAck(connack)) => {
+                self.repeats.connected(connack.session_present);
+                debug!(source = %self.status.name(), connack.session_present, "The broker has let us in.");
+                if connack.session_present && self.subscribed {
+                    // Asking again would make the broker repeat every retained message.
+                    self.heard();
+                    return Ok(());
+                }
+                self.subscribe(client)
+            }
+            Event::Incoming(Packet::SubAck(suback)) => {
+                let topics = self.config.profile.topics();
+                let refused =
+                    suback.return_codes.iter().zip(&topics).find(|(code, _)| **code == SubscribeReasonCode::Failure);
+                if let Some((_, topic)) = refused {
+                    return Err(MqttError::Subscription { topic: topic.clone() });
+                }
+                self.subscribed = true;
+                self.heard();
+                Ok(())
+            }
+            Event::Incoming(Packet::Publish(publish)) => {
+                let needs = self.message(&publish).await?;
+                if publish.qos != QoS::AtMostOnce {
+                    self.order.arrived(publish.pkid, needs);
+                }
+                Ok(())
+            }
+            Event::Incoming(_) | Event::Outgoing(_) => Ok(()),
+        }
+    }
+
+    fn heard(&mut self) {
+        self.backoff.reset();
+        self.status.up();
+    }
+
+    /// Once in each start, even on a session that the broker has kept: the profile may have changed since.
+    fn subscribe(&self, client: &AsyncClient) -> Result<(), MqttError> {
+        let filters = self.config.profile.topics().into_iter().map(|path| SubscribeFilter::new(path, QoS::AtLeastOnce));
+        client.try_subscribe_many(filters).map_err(|_| MqttError::Stuck)
+    }
+
+    /// Queues what a message says. Gives the records that must be on disk before it may be acknowledged.
+    async fn message(&mut self, publish: &Publish) -> Result<LaneSeqs, MqttError> {
+        let counters = self.status.counters();
+        counters.messages.add(1);
+        counters.bytes.add(publish.payload.len() as u64);
+        let mut outputs = Vec::new();
+        self.reader.message(&publish.topic, &publish.payload, publish.retain, &mut outputs);
+        let may_come_again = publish.qos != QoS::AtMostOnce;
+        let digest = may_come_again.then(|| self.digest(publish));
+        let suspected = may_come_again && self.repeats.suspects(publish.dup);
+        let sorted = self.ingest.sort(outputs, digest);
+        let mut needs = [Seq::NONE; 2];
+        let mut batches: VecDeque<_> = sorted.batches.into_iter().zip(sorted.counts).collect();
+        let mut came_before = suspected && !batches.is_empty();
+        while let Some((batch, count)) = batches.pop_front() {
+            if suspected && self.ingest.holds(batch.digest).await {
+                counters.duplicates.add(batch.records.len() as u64);
+                continue;
+            }
+            came_before = false;
+            match self.ingest.append(&batch, count, &self.status).await {
+                Ok((lane, seq)) => needs[lane.index()] = seq,
+                Err(no_room) => {
+                    batches.push_front((batch, count));
+                    self.refused = batches;
+                    return Err(no_room.into());
+                }
+            }
+        }
+        if !came_before {
+            self.repeats.was_new();
+            self.ingest.keep(sorted.dead_letters, &self.status);
+        }
+        Ok(needs)
+    }
+
+    /// Messages that rumqttc had read when the connection broke. Those of quality of service 1 come again;
+    /// all are queued, none can be acknowledged.
+    async fn leftovers(&mut self, events: &mut EventLoop) -> Result<(), MqttError> {
+        while let Some(event) = events.state.events.pop_front() {
+            if let Event::Incoming(Packet::Publish(publish)) = event {
+                self.message(&publish).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn digest(&self, publish: &Publish) -> u64 {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in [self.config.name.as_bytes(), publish.topic.as_bytes()] {
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
+        }
+        context.update(&self.repeats.digest_packet(publish.pkid).to_le_bytes());
+        context.update(&publish.payload);
+        let digest = context.finish();
+        let head = digest.as_ref().first_chunk::<8>().expect("a SHA-256 has 32 bytes");
+        u64::from_le_bytes(*head)
+    }
+
+    fn durable(&self) -> LaneSeqs {
+        self.progress.borrow().durable
+    }
+
+    fn acknowledge(&mut self, client: &AsyncClient, durable: LaneSeqs) {
+        while let Some(pkid) = self.order.next(durable) {
+            let (topic, payload) = (String::new(), Bytes::new());
+            let acknowledged = Publish { dup: false, qos: QoS::AtLeastOnce, retain: false, topic, pkid, payload };
+            if client.try_ack(&acknowledged).is_err() {
+                // Full: rumqttc tells of each request that it takes, and then it is tried again.
+                break;
+            }
+            self.order.acknowledged();
+        }
+    }
+
+    /// Lets go on purpose: what was heard reaches the disk and is acknowledged, so that it need not come again.
+    async fn leave(&mut self, client: &AsyncClient, mut pending: Poll) {
+        let leave = async {
+            if let Some(progress) = self.ingest.sync().await {
+                self.acknowledge(client, progress.durable);
+            }
+            if client.try_disconnect().is_err() {
+                return;
+            }
+            loop {
+                let (events, event) = pending.await;
+                match event {
+                    Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(_) => return,
+                    // What still comes is not taken: it is not acknowledged, and comes again.
+                    Ok(_) => pending = poll(events),
+                }
+            }
+        };
+        if tokio::time::timeout(LEAVE_TIME_MAX, leave).await.is_err() {
+            debug!(source = %self.status.name(), "The broker did not take our leave in time.");
+        }
+    }
+
+    /// Tries to queue what the disk has refused, until it takes it.
+    async fn wait_for_room(&mut self, stop: &CancellationToken) {
+        while let Some((batch, count)) = self.refused.pop_front() {
+            match self.ingest.append(&batch, count, &self.status).await {
+                Ok(_) => self.backoff.reset(),
+                Err(error) => {
+                    self.refused.push_front((batch, count));
+                    self.status.paused(error);
+                    let wait = self.backoff.next_delay(lockgate_runtime::random());
+                    sleep(wait, stop).await;
+                    if stop.is_cancelled() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn options(&self) -> Result<MqttOptions, MqttError> {
+        let config = &self.config;
+        let mut options = MqttOptions::new(&config.client_id, &config.url.host, config.url.port);
+        options
+            .set_clean_session(false)
+            .set_manual_acks(true)
+            .set_keep_alive(config.keep_alive)
+            .set_max_packet_size(config.message_bytes_max + PACKET_OVERHEAD_BYTES, PACKET_OVERHEAD_BYTES);
+        if let Some(user) = &config.username {
+            let password = config.password.as_ref().map(crate::config::Secret::reveal).transpose()?;
+            options.set_credentials(user, password.unwrap_or_default());
+        }
+        if config.url.is_tls {
+            let tls = lockgate_runtime::tls::client_config(config.ca_file.as_deref())?;
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
+        }
+        Ok(options)
+    }
+}
+
+async fn sleep(wait: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        // CANCEL-SAFE: a timer holds nothing.
+        () = tokio::time::sleep(wait) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! A serial port: opened, read, fed to the profile's reader, and opened again when it went away.
+//!
+//! The only file that knows `tokio_serial`. A device that is unplugged reads as an end of file for
+//! ever, so an end of file closes the port; it is opened again by the same path with backoff. What is
+//! said on a wire is said once: readings for which the queue has no room are counted and told, and
+//! reading goes on.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use lockgate_codec::Output;
+use lockgate_proto::backoff::Backoff;
+use lockgate_runtime::clock::Clock;
+use tokio::io::AsyncReadExt;
+use tokio_serial::{ErrorKind, SerialPortBuilder, SerialStream};
+use tokio_util::sync::CancellationToken;
+
+use super::status::StatusReporter;
+use crate::config::{DataBits, Parity, SerialConfig, StopBits};
+use crate::ingest::Ingest;
+
+/// Bytes taken from the port at once. A kernel's buffer for one is 4 KiB.
+const CHUNK_BYTES: usize = 4096;
+
+/// First and longest wait before the port is opened again.
+const REOPEN_BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// Why a port is not open, or no longer.
+#[derive(Debug, thiserror::Error)]
+enum PortError {
+    /// Nothing is there under this path.
+    #[error("{path} is not there; is the device plugged in?")]
+    Absent { path: String },
+    /// Someone else has it open for himself.
+    #[error("{path} is busy: another program has it open")]
+    Busy { path: String },
+    /// This user may not open it.
+    #[error("{path} may not be opened; add this user to the group that owns it (often dialout)")]
+    Forbidden { path: String },
+    /// The port, or its driver, does not take the settings, or anything else.
+    #[error("cannot open {path}: {source}")]
+    Open { path: String, source: tokio_serial::Error },
+    /// The device is gone.
+    #[error("{path} was unplugged")]
+    Unplugged { path: String },
+    /// The device is there and can't be read.
+    #[error("cannot read {path}: {source}")]
+    Read { path: String, source: io::Error },
+}
+
+/// One serial port with all that reads it.
+pub struct SerialSource {
+    config: SerialConfig,
+    ingest: Ingest,
+    status: StatusReporter,
+    clock: Clock,
+    backoff: Backoff,
+}
+
+impl SerialSource {
+    /// Opens nothing yet.
+    pub fn new(config: SerialConfig, ingest: Ingest, status: StatusReporter, clock: Clock) -> SerialSource {
+        let backoff = Backoff::new(REOPEN_BACKOFF.0, REOPEN_BACKOFF.1);
+        SerialSource { config, ingest, status, clock, backoff }
+    }
+
+    /// Reads until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        while !stop.is_cancelled() {
+            let error = match open(&self.config) {
+                Ok(port) => {
+                    self.status.up();
+                    let end = self.read(port, &stop).await;
+                    let Err(error) = end else { break };
+                    self.status.counters().lost.add(1);
+                    error
+                }
+                Err(error) => error,
+            };
+            self.status.retrying(error);
+            let wait = self.backoff.next_delay(lockgate_runtime::random());
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                // CANCEL-SAFE: a timer holds nothing.
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads an open port until it is gone (`Err`) or the source is told to stop.
+    async fn read(&mut self, mut port: SerialStream, stop: &CancellationToken) -> Result<(), PortError> {
+        // A reader of its own for each opening: half a frame of before does not belong to what follows.
+        let mut reader = self.config.profile.stream();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut outputs = Vec::new();
+        let end = loop {
+            let deadline = reader.deadline().map(|deadline| self.clock.tokio_instant(deadline));
+            let taken = tokio::select! {
+                biased;
+                () = stop.cancelled() => break Ok(()),
+                // CANCEL-SAFE: no byte leaves the port until the read completes.
+                taken = port.read(&mut chunk) => Some(taken),
+                // CANCEL-SAFE: a timer holds nothing.
+                () = sleep_until(deadline) => None,
+            };
+            let now = self.clock.now();
+            match taken {
+                Some(Ok(0)) => break Err(PortError::Unplugged { path: self.path() }),
+                Some(Ok(count)) => {
+                    self.backoff.reset();
+                    self.status.counters().bytes.add(count as u64);
+                    reader.push(&chunk[..count], now, &mut outputs);
+                }
+                Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Some(Err(error)) => break Err(self.gone(error)),
+                None => reader.silence(&mut outputs),
+            }
+            self.hand_over(&mut outputs).await;
+        };
+        // What the device had begun to say and will not end.
+        reader.silence(&mut outputs);
+        self.hand_over(&mut outputs).await;
+        end
+    }
+
+    async fn hand_over(&self, outputs: &mut Vec<Output>) {
+        if !outputs.is_empty() {
+            self.ingest.take_or_count(std::mem::take(outputs), &self.status).await;
+        }
+    }
+
+    fn path(&self) -> String {
+        self.config.path.display().to_string()
+    }
+
+    /// A read that failed: EIO and ENXIO are what an unplugged device gives, or a pseudo-terminal whose other end is closed.
+    fn gone(&self, source: io::Error) -> PortError {
+        const EIO: i32 = 5;
+        const ENXIO: i32 = 6;
+        const ENODEV: i32 = 19;
+        match source.raw_os_error() {
+            Some(EIO | ENXIO | ENODEV) => PortError::Unplugged { path: self.path() },
+            _ => PortError::Read { path: self.path(), source },
+        }
+    }
+}
+
+/// Never, where there is no deadline.
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn open(config: &SerialConfig) -> Result<SerialStream, PortError> {
+    let path = config.path.display().to_string();
+    match SerialStream::open(&builder(config)) {
+        Ok(port) => Ok(port),
+        Err(source) => Err(match source.kind() {
+            ErrorKind::NoDevice if is_busy(&source) => PortError::Busy { path },
+            ErrorKind::NoDevice | ErrorKind::Io(io::ErrorKind::NotFound) => absent_or_busy(&config.path, path),
+            ErrorKind::Io(io::ErrorKind::PermissionDenied) => PortError::Forbidden { path },
+            ErrorKind::Io(io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock) => PortError::Busy { path },
+            ErrorKind::InvalidInput | ErrorKind::Unknown | ErrorKind::Io(_) => PortError::Open { path, source },
+        }),
+    }
+}
+
+fn is_busy(error: &tokio_serial::Error) -> bool {
+    error.description.contains("busy") || error.description.contains("lock")
+}
+
+fn absent_or_busy(port: &Path, path: String) -> PortError {
+    if port.exists() { PortError::Busy { path } } else { PortError::Absent { path } }
+}
+
+fn builder(config: &SerialConfig) -> SerialPortBuilder {
+    let data_bits = match config.data_bits {
+        DataBits::Seven => tokio_serial::DataBits::Seven,
+        DataBits::Eight => tokio_serial::DataBits::Eight,
+    };
+    let parity = match config.parity {
+        Parity::None => tokio_serial::Parity::None,
+        Parity::Even => tokio_serial::Parity::Even,
+        Parity::Odd => tokio_serial::Parity::Odd,
+    };
+    let stop_bits = match config.stop_bits {
+        StopBits::One => tokio_serial::StopBits::One,
+        StopBits::Two => tokio_serial::StopBits::Two,
+    };
+    tokio_serial::new(config.path.to_string_lossy(), config.baud)
+        .data_bits(data_bits)
+        .parity(parity)
+        .stop_bits(stop_bits)
+        .flow_control(tokio_serial::FlowControl::None)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! The shell against a scripted gateway: what was taken before the clock was set arrives with the right
+//! time; what is acknowledged is freed; an agent that stops waits for what is under way.
+
+use lockgate_codec::{Decoded, Output};
+use lockgate_proto::convert::{decode_agent_frame, decode_record, encode_gateway_frame};
+use lockgate_proto::ids::{AgentName, DeviceName, MetricName, SessionId};
+use lockgate_proto::link::agent::AgentConfig;
+use lockgate_proto::link::frame::{
+    Ack, AgentFrame, EpochSettled, GatewayFrame, Hello, LinkLimits, Publish, Reject, Welcome,
+};
+use lockgate_proto::ranges::RangeSet;
+use lockgate_proto::reading::{Quality, Reading, Value};
+use lockgate_proto::record::Record;
+use lockgate_proto::seq::{Epoch, Lane};
+use lockgate_proto::time::{MonoTime, UnixMicros};
+use lockgate_runtime::clock::{Clock, ManualClock};
+use lockgate_runtime::link::Received;
+
+use super::*;
+use crate::source::status::{StatusBoard, StatusReporter};
+use crate::testing::{BOOT, Bench, NO_SYNC, within_patience};
+
+const BOOTED: MonoTime = MonoTime(Duration::from_secs(30));
+const TODAY: UnixMicros = UnixMicros(1_764_000_000_000_000);
+const SECOND: i64 = 1_000_000;
+
+/// The gateway's end of one connection.
+struct Gateway {
+    link: Link,
+    stored: RangeSet,
+}
+
+impl Gateway {
+    async fn hear(&mut self) -> Option<AgentFrame> {
+        match self.link.receive().await.unwrap() {
+            Received::Message(bytes) => decode_agent_frame(bytes).unwrap(),
+            Received::Closed(_) => None,
+        }
+    }
+
+    async fn say(&mut self, frame: GatewayFrame) {
+        self.link.send(encode_gateway_frame(&frame)).await.unwrap();
+    }
+
+    /// Takes the Hello, and lets the agent in at this time.
+    async fn welcome(&mut self, server_time: UnixMicros) -> Hello {
+        let Some(AgentFrame::Hello(hello)) = self.hear().await else { panic!("a Hello comes first") };
+        let epochs = vec![self.settled()];
+        let (session, limits) = (SessionId(1), LinkLimits::default());
+        self.say(GatewayFrame::Welcome(Welcome { session, epochs, retention_horizon: None, server_time, limits }))
+            .await;
+        hello
+    }
+
+    fn settled(&self) -> EpochSettled {
+        EpochSettled { epoch: Epoch(42), lanes: vec![(Lane::Telemetry, self.stored.clone())] }
+    }
+
+    /// The next records of telemetry; pings are answered.
+    async fn publish(&mut self, server_time: UnixMicros) -> Publish {
+        loop {
+            match self.hear().await {
+                Some(AgentFrame::Publish(publish)) if !publish.records.is_empty() => return publish,
+                Some(AgentFrame::Publish(_)) => {}
+                Some(AgentFrame::Ping { id }) => self.say(GatewayFrame::Pong { id, server_time }).await,
+                other => panic!("{other:?} instead of records"),
+            }
+        }
+    }
+
+    async fn ack(&mut self, publish: &Publish) {
+        for record in &publish.records {
+            self.stored.insert_one(record.seq);
+        }
+        let epochs = vec![self.settled()];
+        self.say(GatewayFrame::Ack(Ack { epochs, limits: None, retry_after: None })).await;
+    }
+
+    /// Readings until there are so many, each acknowledged.
+    async fn readings(&mut self, count: usize, server_time: UnixMicros) -> Vec<Reading> {
+        let mut readings = Vec::new();
+        while readings.len() < count {
+            let publish = self.publish(server_time).await;
+            for record in &publish.records {
+                let Record::Telemetry(telemetry) = decode_record(record.record.clone()).unwrap() else { continue };
+                readings.extend(telemetry.readings);
+            }
+            self.ack(&publish).await;
+        }
+        readings
+    }
+}
+
+struct World {
+    bench: Bench,
+    hand: ManualClock,
+    uplink: Uplink,
+    status: StatusReporter,
+}
+
+impl World {
+    fn new(wall: UnixMicros) -> World {
+        let (clock, hand) = Clock::manual(BOOTED, wall);
+        let bench = Bench::new(clock, NO_SYNC);
+        let link = AgentLink::new(AgentConfig { agent: AgentName::new("a").unwrap(), build: "test".to_owned() });
+        let config = UplinkConfig {
+            url: "ws://127.0.0.1:1".parse().unwrap(),
+            token: crate::config::Secret::Text("t".to_owned()),
+            ca_file: None,
+        };
+        let uplink = Uplink::new(UplinkParts {
+            config,
+            link,
+            queue: bench.queue.clone(),
+            dead_letters: bench.dead_letters.clone(),
+            time: bench.time.clone(),
+            boot: BOOT,
+            status: watch::Sender::new(LinkStatus::default()),
+        });
+        World { bench, hand, uplink, status: StatusBoard::default().add("test") }
+    }
+
+    async fn take(&self, value: i64) {
+        let reading = Decoded {
+            device: DeviceName::new("tank").unwrap(),
+            metric: MetricName::new("level").unwrap(),
+            unit: None,
+            value: Value::Integer(value),
+            quality: Quality::Good,
+            time: None,
+            retained: false,
+            historical: false,
+        };
+        self.bench.ingest.take_or_count(vec![Output::Reading(reading)], &self.status).await;
+    }
+
+    /// One connection beside a gateway's script; told to stop when the script says so.
+    async fn connect(&mut self, script: impl AsyncFnOnce(&mut Gateway, &CancellationToken)) -> End {
+        let options = (LinkOptions::edge_at_agent(), LinkOptions::edge_at_gateway());
+        let (near, far) = Link::pair(&options.0, &options.1).await;
+        let gateway = Gateway { link: far, stored: RangeSet::new() };
+        let stop = CancellationToken::new();
+        let session = self.uplink.session(near, &stop);
+        let script = async {
+            let mut gateway = gateway;
+            script(&mut gateway, &stop).await;
+            stop.cancel();
+            while gateway.hear().await.is_some() {}
+            gateway.link.finish().await;
+        };
+        let (end, ()) = within_patience(async { tokio::join!(session, script) }).await;
+        end
+    }
+}
+
+fn off_by(reading: &Reading, expected: UnixMicros) -> i64 {
+    (reading.sampled_at.0 - expected.0).abs()
+}
+
+#[tokio::test]
+async fn readings_of_1970_arrive_with_their_right_time_once_it_is_known() {
+    let mut world = World::new(UnixMicros(5 * SECOND));
+    world.take(1).await;
+    world.hand.advance(Duration::from_secs(600));
+    world.take(2).await;
+    world.hand.advance(Duration::from_secs(1));
+    let mut readings = Vec::new();
+    world
+        .connect(async |gateway, _| {
+            let hello = gateway.welcome(TODAY).await;
+            assert_eq!(hello.clock, None);
+            readings = gateway.readings(2, TODAY).await;
+        })
+        .await;
+    assert!(off_by(&readings[0], TODAY.offset_by(-601 * SECOND)) <= 50_000, "{readings:?}");
+    assert!(off_by(&readings[1], TODAY.offset_by(-SECOND)) <= 50_000, "{readings:?}");
+    assert!(readings.iter().all(|reading| reading.quality == Quality::Good));
+    world.take(3).await;
+    let stored = world.bench.telemetry().await;
+    assert!(off_by(&stored[2].readings[0], TODAY) <= 50_000, "from now on they are dated when they are taken");
+}
+
+#[tokio::test]
+async fn a_jump_of_the_systems_clock_moves_no_reading() {
+    let mut world = World::new(TODAY.offset_by(3_600 * SECOND));
+    // Taken while the system's clock is an hour ahead and nobody has said so.
+    world.take(1).await;
+    world.hand.advance(Duration::from_secs(10));
+    let mut readings = Vec::new();
+    let hand = world.hand.clone();
+    let (ingest, status) = (world.bench.ingest.clone(), StatusBoard::default().add("test"));
+    let clock = world.bench.time.clone();
+    world
+        .connect(async |gateway, _| {
+            gateway.welcome(TODAY.offset_by(10 * SECOND)).await;
+            readings = gateway.readings(1, TODAY.offset_by(10 * SECOND)).await;
+            // In mid-run somebody sets it an hour back.
+            hand.set_wall(TODAY.offset_by(-3_600 * SECOND));
+            hand.advance(Duration::from_secs(5));
+            let reading = Decoded {
+                device: DeviceName::new("tank").unwrap(),
+                metric: MetricName::new("level").unwrap(),
+                unit: None,
+                value: Value::Integer(2),
+                quality: Quality::Good,
+                time: None,
+                retained: false,
+                historical: false,
+            };
+            ingest.take_or_count(vec![Output::Reading(reading)], &status).await;
+            readings.extend(gateway.readings(1, TODAY.offset_by(15 * SECOND)).await);
+        })
+        .await;
+    assert!(off_by(&readings[0], TODAY) <= 50_000, "{readings:?}");
+    assert!(off_by(&readings[1], TODAY.offset_by(15 * SECOND)) <= 50_000, "{readings:?}");
+    assert!(clock.offset_to_gateway().is_some());
+}
+
+#[tokio::test]
+async fn what_the_gateway_has_stored_is_settled_in_the_queue() {
+    let mut world = World::new(TODAY);
+    world.take(1).await;
+    world.take(2).await;
+    let end = world
+        .connect(async |gateway, _| {
+            gateway.welcome(TODAY).await;
+            gateway.readings(2, TODAY).await;
+        })
+        .await;
+    assert!(matches!(end, End::Stopped), "{end:?}");
+    let stats = world.bench.queue.stats().await.unwrap();
+    assert_eq!(stats.lanes[Lane::Telemetry.index()].unsettled, 0);
+}
+
+#[tokio::test]
+async fn a_record_that_the_gateway_refuses_becomes_a_dead_letter() {
+    let mut world = World::new(TODAY);
+    world.take(1).await;
+    world
+        .connect(async |gateway, _| {
+            gateway.welcome(TODAY).await;
+            let publish = gateway.publish(TODAY).await;
+            let (epoch, lane, seq) = (publish.epoch, publish.lane, publish.records[0].seq);
+            gateway.say(GatewayFrame::Reject(Reject { epoch, lane, seq, reason: "too odd".to_owned() })).await;
+            gateway.ack(&publish).await;
+        })
+        .await;
+    let folder = world.bench.folder.path().join("dead-letters");
+    // Another thread writes it, and nobody waits for that.
+    let kept = loop {
+        match crate::dead_letters::list(&folder).unwrap().pop() {
+            Some(letter) => break letter,
+            None => std::thread::yield_now(),
+        }
+    };
+    assert_eq!((kept.reason.as_str(), kept.input.is_empty()), ("rejected", false));
+}
+
+#[tokio::test]
+async fn a_gateway_that_leaves_names_where_to_go_and_nothing_less_safe_is_gone_to() {
+    let mut world = World::new(TODAY);
+    let gateways = ["ws://127.0.0.1:2", "nonsense", "wss://b.example.org"].map(str::to_owned);
+    world.uplink.detour(Duration::from_secs(1), &gateways);
+    assert_eq!(world.uplink.detours.len(), 2);
+    world.uplink.parts.config.url = "wss://a.example.org".parse().unwrap();
+    world.uplink.detour(Duration::from_secs(1), &gateways);
+    assert_eq!(world.uplink.detours.iter().map(ToString::to_string).collect::<Vec<_>>(), ["wss://b.example.org"]);
+}

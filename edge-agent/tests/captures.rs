@@ -1,0 +1,98 @@
+//! Recorded inputs of real kinds of devices give the readings that they must give, through
+//! `lockgate-agent decode` as a user runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn data(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../codec/tests/data").join(case)
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().filter(|line| !line.trim().is_empty()).map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn decode(args: &[&str], input: &Path) -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate-agent"));
+    command.arg("decode").args(args).arg("--input").arg(input);
+    let output = command.output().expect("the agent can be run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    lines(&String::from_utf8(output.stdout).expect("UTF-8"))
+}
+
+fn check(case: &str, input: &str, profile: &str) {
+    let expected =
+        lines(&std::fs::read_to_string(data(case).join("expected.jsonl")).expect("the case has its readings"));
+    let mut got = decode(&["--profile", profile], &data(case).join(input));
+    // Noise before the first frame may be told, as we join in mid-stream.
+    if got.len() == expected.len() + 1 && got[0].get("dead_letter").is_some() {
+        got.remove(0);
+    }
+    for (at, (expected, got)) in expected.iter().zip(&got).enumerate() {
+        assert!(is_same(expected, got), "{case}, line {}:\nexpected {expected}\ngot      {got}", at + 1);
+    }
+    assert_eq!(expected.len(), got.len(), "{case}: {:#?}", got.get(expected.len()..));
+}
+
+fn is_same(expected: &Value, got: &Value) -> bool {
+    if expected.get("dead_letter").is_some() {
+        return got.get("dead_letter").is_some();
+    }
+    let same = |key: &str| expected.get(key) == got.get(key);
+    let flag = |line: &Value, key: &str| line.get(key).and_then(Value::as_bool).unwrap_or(false);
+    same("device")
+        && same("metric")
+        && same("unit")
+        && is_same_value(&expected["value"], &got["value"])
+        && is_same_time(expected.get("time"), got.get("time"))
+        && flag(expected, "retained") == flag(got, "retained")
+        && flag(expected, "historical") == flag(got, "historical")
+}
+
+fn is_same_value(expected: &Value, got: &Value) -> bool {
+    match (expected.as_f64(), got.as_f64()) {
+        (Some(_), Some(_)) if expected.is_i64() && got.is_i64() => expected == got,
+        (Some(expected), Some(got)) => (expected - got).abs() <= expected.abs() * 1e-6,
+        _ => expected == got,
+    }
+}
+
+fn is_same_time(expected: Option<&Value>, got: Option<&Value>) -> bool {
+    let micros = |time: &Value| {
+        let time: jiff::Timestamp = time.as_str().expect("a time is text").parse().expect("a time is RFC 3339");
+        time.as_microsecond()
+    };
+    expected.map(micros) == got.map(micros)
+}
+
+#[test]
+fn a_dutch_smart_meter_is_read() {
+    check("dsmr5-p1", "input.bin", "dsmr5-p1");
+}
+
+#[test]
+fn an_energy_monitor_of_key_value_lines_is_read() {
+    check("emontx-keyvalue", "input.txt", "emontx");
+}
+
+#[test]
+fn zigbee_devices_behind_zigbee2mqtt_are_read() {
+    check("zigbee2mqtt", "input.jsonl", "zigbee2mqtt");
+}
+
+#[test]
+fn esphome_devices_are_read() {
+    check("esphome-mqtt", "input.jsonl", "esphome");
+}
+
+#[test]
+fn standard_input_is_an_input() {
+    let file = std::fs::File::open(data("emontx-keyvalue").join("input.txt")).expect("the capture is there");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate-agent"));
+    command.args(["decode", "--profile", "emontx", "--input", "-"]).stdin(file);
+    let output = command.output().expect("the agent can be run");
+    assert!(output.status.success());
+    assert!(lines(&String::from_utf8_lossy(&output.stdout)).len() > 20);
+}
