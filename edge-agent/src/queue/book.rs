@@ -5,6 +5,8 @@
 //! told (`gaps`). `settled` is a hint that saves work: the backbone's ledger is the truth about it.
 
 mod codec;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 

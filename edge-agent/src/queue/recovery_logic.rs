@@ -3,6 +3,9 @@
 //! Pure: from what was found on disk to the new checkpoint. Running it twice changes nothing more, so a
 //! crash in the middle of an open is made good by the next one.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use lockgate_proto::gap::{Gap, GapReason, TimeSpan};

@@ -30,6 +30,8 @@ struct File {
     durable: Vec<u8>,
     /// Writes that no flush has covered, in order.
     dirty: Vec<Range<usize>>,
+    /// A block that can't be read.
+    bad_block: Option<u64>,
 }
 
 /// What is to go wrong.
@@ -115,6 +117,14 @@ impl FakeDisk {
                     *byte ^= 1 << (bit % 8);
                 }
             }
+        }
+    }
+
+    /// A block of a file can't be read any more.
+    pub(crate) fn spoil_block(&self, name: &str, block: u64) {
+        let disk = &mut *self.disk();
+        if let Some(at) = disk.names.get(name) {
+            disk.files[*at].bad_block = Some(block);
         }
     }
 
@@ -276,6 +286,10 @@ impl StorageFile for FakeFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let disk = self.disk.disk();
         disk.look()?;
+        let blocks = offset / BLOCK..(offset + buffer.len() as u64).div_ceil(BLOCK);
+        if disk.files[self.at].bad_block.is_some_and(|bad| blocks.contains(&bad)) {
+            return Err(io::Error::other("the block can't be read"));
+        }
         let bytes = &disk.files[self.at].bytes;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         let read = buffer.len().min(bytes.len() - start);

@@ -209,3 +209,15 @@ fn a_checkpoint_that_does_not_fit_is_reported_once_and_written_when_there_is_roo
     queue.sync().unwrap();
     assert!(!queue.needs_sync());
 }
+
+#[test]
+fn a_block_that_cannot_be_read_costs_its_own_records_only() {
+    let disk = FakeDisk::default();
+    let (mut queue, _) = open(&disk, 1, 1);
+    append(&mut queue, LANE, 200, 100);
+    disk.spoil_block(&disk.segments()[0].0, 2);
+    // The block holds bytes 8,192 to 12,288; the records are of 120 bytes, from byte 64 on.
+    let readable = readable(&mut queue, 1, LANE, 200);
+    assert_eq!(readable.missing_in(range(1, 200)), RangeSet::from(range(68, 102)));
+    assert_eq!(gaps_of(&queue, 1, LANE, GapReason::Corrupt), RangeSet::from(range(68, 102)));
+}
