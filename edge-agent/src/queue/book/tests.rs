@@ -75,7 +75,9 @@ fn gaps_beyond_the_limit_are_joined_and_none_is_lost() {
     book.gaps.clear();
     let losses: Vec<SeqRange> = (0..GAPS_MAX as u64 + 50).map(|at| range(at * 3 + 1, at * 3 + 2)).collect();
     book.epochs[0].lanes[1].gone = range(1, losses.last().unwrap().last().get()).into();
-    losses.iter().for_each(|loss| book.add_gap(gap(*loss)));
+    for loss in &losses {
+        book.add_gap(gap(*loss));
+    }
     assert_eq!(book.gaps.len(), GAPS_MAX);
     let told: RangeSet = book.gaps.iter().map(|gap| gap.range).collect();
     assert!(losses.iter().all(|loss| told.contains_range(*loss)));

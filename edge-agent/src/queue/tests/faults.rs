@@ -221,3 +221,41 @@ fn a_block_that_cannot_be_read_costs_its_own_records_only() {
     assert_eq!(readable.missing_in(range(1, 200)), RangeSet::from(range(68, 102)));
     assert_eq!(gaps_of(&queue, 1, LANE, GapReason::Corrupt), RangeSet::from(range(68, 102)));
 }
+
+#[test]
+fn an_empty_segment_behind_a_damaged_one_does_not_hide_the_damage() {
+    let disk = FakeDisk::default();
+    let (mut queue, _) = open_with(&disk, (LIMITS_WIDE.0, LIMITS_WIDE.1, 2_000), start(1, 1));
+    append(&mut queue, LANE, 15, 100);
+    disk.set_room(Some(0));
+    queue.append(&batch(LANE, vec![payload(1, LANE, 16, 100)], None)).unwrap_err();
+    assert_eq!(disk.segments().len(), 2, "the second one was begun and is empty");
+    disk.flip(&disk.segments()[0].0, 64 + 120 * 14 + 50, 0);
+    drop(queue);
+    disk.heal();
+    let (mut queue, _) = open(&disk, 2, 1);
+    check_told(&mut queue, 1, 15, "the last record of the first segment");
+    assert_eq!(gaps_of(&queue, 1, LANE, GapReason::Corrupt), RangeSet::from(range(15, 15)));
+}
+
+#[test]
+fn a_segment_deleted_while_it_is_appended_to_is_put_back() {
+    for read_first in [false, true] {
+        let disk = FakeDisk::default();
+        let (mut queue, _) = open(&disk, 1, 1);
+        append(&mut queue, LANE, 5, 100);
+        queue.sync().unwrap();
+        disk.delete_by_hand(&disk.segments()[0].0);
+        append(&mut queue, LANE, 5, 100);
+        if read_first {
+            assert_eq!(readable(&mut queue, 1, LANE, 10).count(), 10);
+        } else {
+            queue.sync().unwrap();
+        }
+        assert!(matches!(queue.take_faults().as_slice(), [Fault::FlushFailed { .. }]));
+        drop(queue);
+        let (mut queue, recovery) = open(&disk, 2, 1);
+        assert_eq!(recovery.gaps, []);
+        assert_eq!(readable(&mut queue, 1, LANE, 10).count(), 10);
+    }
+}
