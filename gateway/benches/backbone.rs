@@ -1,0 +1,223 @@
+//! What the embedded backbone carries: durable steps of many agents at once, and fan-out to live readers.
+//!
+//! `cargo bench -p lockgate-gateway --bench backbone`. The database lies under `target/tmp`: figures are
+//! those of that disk, which must sync for real.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use lockgate_gateway::backbone::embedded::{EmbeddedBackbone, EmbeddedOptions};
+use lockgate_gateway::backbone::{
+    Backbone, EntryKind, Feed, FeedItem, LogRead, LoggedEntry, NewEntry, Opened, ReadLimit, ShadowUpdate, Step, Stepped,
+};
+use lockgate_proto::convert::encode_record;
+use lockgate_proto::entry::Origin;
+use lockgate_proto::ids::{AgentId, AgentName, DeviceName, MetricName, RoomId, SessionId, Site, Tenant};
+use lockgate_proto::ledger::Ledger;
+use lockgate_proto::position::{Offset, Position, Stamp};
+use lockgate_proto::reading::{Quality, Reading, Value};
+use lockgate_proto::record::{Record, Telemetry};
+use lockgate_proto::seq::{Epoch, Lane, Seq};
+use lockgate_proto::time::UnixMicros;
+use ring::rand::{SecureRandom, SystemRandom};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+
+const RECORDS_PER_STEP: usize = 10;
+const STEPS_PER_ROUND: usize = 40;
+const METRICS: [&str; 4] = ["temperature", "pressure", "flow", "power"];
+
+fn main() {
+    divan::main();
+}
+
+/// Records per second, each durable before its step is answered; every agent sends its next step when the one
+/// before is answered. Each record is of another device and has four readings.
+#[divan::bench(args = [1, 50], sample_count = 12, sample_size = 1)]
+fn durable_records_in_steps_of_ten(bencher: Bencher<'_, '_>, agents: usize) {
+    let world = World::new();
+    let mut agents: Vec<Agent> = (0..agents).map(|at| world.agent(at)).collect();
+    let records = agents.len() * STEPS_PER_ROUND * RECORDS_PER_STEP;
+    bencher.counter(ItemsCount::new(records)).bench_local(|| {
+        let mut rounds = JoinSet::new();
+        for mut agent in agents.drain(..) {
+            rounds.spawn_on(
+                async move {
+                    for _ in 0..STEPS_PER_ROUND {
+                        agent.step().await;
+                    }
+                    agent
+                },
+                world.runtime.handle(),
+            );
+        }
+        agents = world.runtime.block_on(rounds.join_all());
+    });
+}
+
+/// One published entry taken by every reader of its room.
+#[divan::bench(args = [1, 100])]
+fn fan_out_of_one_entry(bencher: Bencher<'_, '_>, readers: usize) {
+    let batches = broadcast::Sender::<Arc<[LoggedEntry]>>::new(64);
+    let mut feeds: Vec<Feed> = (0..readers).map(|_| Feed::new(Position::START, batches.subscribe())).collect();
+    let entry = LoggedEntry {
+        position: Position { offset: Offset(1), stamp: Stamp(1) },
+        previous: Stamp(0),
+        device: Some(device(0)),
+        kind: EntryKind::Telemetry,
+        bytes: record(&device(0), 0).1,
+    };
+    bencher.counter(ItemsCount::new(readers)).bench_local(|| {
+        batches.send(Arc::from([entry.clone()])).expect("there are readers");
+        for feed in &mut feeds {
+            let item = feed.try_next();
+            assert!(matches!(divan::black_box(item), Some(FeedItem::Entries(_))));
+        }
+    });
+}
+
+/// One record from a step's request until every reader of its room has it; the disk's sync included.
+#[divan::bench(args = [1, 100], sample_count = 50, sample_size = 1)]
+fn step_of_one_record_to_all_readers(bencher: Bencher<'_, '_>, readers: usize) {
+    let world = World::new();
+    let mut agent = world.agent(0);
+    let backbone = world.backbone.clone();
+    let subscribe = || world.runtime.block_on(backbone.subscribe(&agent.id.room)).expect("the backbone is up");
+    let mut feeds: Vec<Feed> = (0..readers).map(|_| subscribe()).collect();
+    bencher.bench_local(|| {
+        world.runtime.block_on(async {
+            agent.step_of(1).await;
+            for feed in &mut feeds {
+                assert!(matches!(feed.next().await, FeedItem::Entries(_)));
+            }
+        });
+    });
+}
+
+/// Entries per second that one reader fetches from the log, 512 at a time.
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn catching_up_from_the_log(bencher: Bencher<'_, '_>) {
+    let world = World::new();
+    let mut agent = world.agent(0);
+    world.runtime.block_on(async {
+        for _ in 0..20 {
+            agent.step_of(1_000).await;
+        }
+    });
+    bencher.counter(ItemsCount::new(20_000usize)).bench_local(|| {
+        world.runtime.block_on(async {
+            let limit = ReadLimit { entries_max: 512, bytes_max: usize::MAX };
+            let mut at = Position::START;
+            loop {
+                let read = world.backbone.read_after(&agent.id.room, at, limit).await.expect("the backbone is up");
+                let LogRead::Entries(entries) = read else { panic!("nothing was trimmed") };
+                match entries.last() {
+                    Some(last) => at = last.position,
+                    None => break,
+                }
+            }
+        });
+    });
+}
+
+struct World {
+    runtime: Runtime,
+    backbone: EmbeddedBackbone,
+    _folder: TempDir,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = TempDir::new_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("target/tmp can be written");
+        let source = SystemRandom::new();
+        let random = Box::new(move |buffer: &mut [u8]| {
+            source.fill(buffer).map_err(|_| lockgate_gateway::backbone::embedded::RandomFailed)
+        });
+        let clock = Arc::new(|| UnixMicros(0));
+        let options = EmbeddedOptions::new(folder.path().to_owned(), clock, random);
+        let backbone = EmbeddedBackbone::open(options).expect("an empty folder");
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
+        World { runtime, backbone, _folder: folder }
+    }
+
+    fn agent(&self, at: usize) -> Agent {
+        let room = RoomId {
+            tenant: Tenant::new("acme").expect("a name"),
+            site: Site::new(format!("plant-{at}")).expect("a name"),
+        };
+        let id = AgentId { room, agent: AgentName::new("pi").expect("a name") };
+        let session = SessionId(1);
+        let epochs = [Epoch(1)];
+        let opened = self.runtime.block_on(self.backbone.open_session(&id, session, &epochs));
+        let Ok(Opened::Granted(ledger)) = opened else { panic!("the backbone is up") };
+        Agent { backbone: self.backbone.clone(), id, session, ledger: Arc::new(ledger), n: 0, seq: Seq::NONE }
+    }
+}
+
+struct Agent {
+    backbone: EmbeddedBackbone,
+    id: AgentId,
+    session: SessionId,
+    ledger: Arc<Ledger>,
+    n: u64,
+    seq: Seq,
+}
+
+impl Agent {
+    async fn step(&mut self) {
+        self.step_of(RECORDS_PER_STEP).await;
+    }
+
+    async fn step_of(&mut self, records: usize) {
+        let entries = (0..records).map(|at| self.entry(at % RECORDS_PER_STEP)).collect();
+        self.n += 1;
+        let step = Step { session: self.session, n: self.n, ledger: Arc::clone(&self.ledger), entries };
+        assert_eq!(self.backbone.step(&self.id, &step).await, Ok(Stepped::Done));
+    }
+
+    fn entry(&mut self, at: usize) -> NewEntry {
+        self.seq = self.seq.next();
+        Arc::make_mut(&mut self.ledger).store(Epoch(1), Lane::Telemetry, self.seq);
+        let device = device(at);
+        let (readings, body) = record(&device, self.seq.get());
+        NewEntry {
+            received_at: UnixMicros(1_700_000_000_000_000),
+            origin: Some(Origin {
+                agent: self.id.agent.clone(),
+                epoch: Epoch(1),
+                epoch_order: 1,
+                lane: Lane::Telemetry,
+                seq: self.seq,
+                backlog: false,
+            }),
+            kind: EntryKind::Telemetry,
+            device: Some(device),
+            body,
+            shadow: readings.into_iter().map(ShadowUpdate::Metric).collect(),
+        }
+    }
+}
+
+fn device(at: usize) -> DeviceName {
+    DeviceName::new(format!("device-{at}")).expect("a name")
+}
+
+#[allow(clippy::cast_precision_loss, reason = "any number will do")]
+fn record(device: &DeviceName, count: u64) -> (Vec<Reading>, bytes::Bytes) {
+    let readings: Vec<Reading> = METRICS
+        .iter()
+        .map(|metric| Reading {
+            metric: MetricName::new(metric).expect("a name"),
+            unit: Some("Cel".into()),
+            value: Value::Number(count as f64 / 7.0),
+            sampled_at: UnixMicros(1_700_000_000_000_000),
+            quality: Quality::Good,
+        })
+        .collect();
+    let telemetry = Telemetry { device: device.clone(), readings: readings.clone(), historical: false };
+    (readings, encode_record(&Record::Telemetry(telemetry)))
+}
