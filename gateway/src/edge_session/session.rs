@@ -110,7 +110,7 @@ impl Shell<'_> {
             }
             self.peer.flush().await?;
             let input = self.next_input().await?;
-            self.handle(input, &mut actions).await?;
+            self.handle(input, &mut actions)?;
         }
     }
 
@@ -137,7 +137,7 @@ impl Shell<'_> {
         })
     }
 
-    async fn handle(&mut self, input: Input, actions: &mut Vec<Action>) -> Result<(), End> {
+    fn handle(&mut self, input: Input, actions: &mut Vec<Action>) -> Result<(), End> {
         let input = match input {
             Input::Drain => {
                 self.drained_at = Some(Instant::now() + DRAIN_PATIENCE);

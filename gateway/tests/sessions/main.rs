@@ -1,9 +1,12 @@
 //! A whole gateway in this process, over the embedded backbone, with scripted agents and clients at real WebSockets.
+#![allow(clippy::unwrap_used, reason = "all of this is test code, where an unwrap that fails is the test that fails")]
 
 mod agent;
 mod client;
 mod doors;
+mod fake_log;
 mod flow;
 mod outage;
+mod rooms;
 mod slow_readers;
 mod world;

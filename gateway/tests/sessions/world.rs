@@ -55,8 +55,7 @@ impl World {
             Box::new(|bytes| SystemRandom::new().fill(bytes).map_err(|_| RandomFailed)),
         ))
         .unwrap();
-        let mut config = Config::default();
-        config.data = folder.path().to_owned();
+        let mut config = Config { data: folder.path().to_owned(), ..Config::default() };
         config.server.listen = "127.0.0.1:0".parse().unwrap();
         config.metrics.listen = "127.0.0.1:0".parse().unwrap();
         configure(&mut config);
