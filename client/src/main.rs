@@ -1,2 +1,10 @@
-//! Skeleton.
-fn main() {}
+//! `lockgate`: a site's devices in a terminal.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lockgate_runtime::tls::install();
+    cli::main()
+}

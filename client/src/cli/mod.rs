@@ -1,0 +1,129 @@
+//! The command line: what can be asked, and how a program ends.
+
+mod args;
+mod devices;
+mod json;
+mod loss;
+mod output;
+mod shadow;
+mod text;
+mod token;
+mod watch;
+
+#[cfg(test)]
+mod samples;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lockgate_client::ClientError;
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed
+  2  the command line is wrong
+  3  the token is missing, bad or expired, or does not allow this
+  4  the gateway can't be reached
+  5  not found; or, with `loss --strict`, something is lost or still to come";
+
+/// Readings of a site's devices, live and from the log.
+#[derive(Parser)]
+#[command(name = "lockgate", version, about, after_help = EXIT_CODES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show what a site's devices say, as they say it
+    Watch(watch::WatchArgs),
+    /// List a site's devices
+    Devices(devices::DevicesArgs),
+    /// Show the last known values of a device
+    Shadow(shadow::ShadowArgs),
+    /// Show what became of all records of a site: produced, stored, lost, still to come
+    Loss(loss::LossArgs),
+    /// Make a token, with the gateway's key
+    Token(token::TokenArgs),
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// What was given contradicts itself or makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The gateway, or the way to it.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// The key's file, or the token that was to be made.
+    #[error(transparent)]
+    Key(#[from] lockgate_token::KeyError),
+    /// A token can't be made.
+    #[error(transparent)]
+    Token(#[from] lockgate_token::TokenError),
+    /// Something that the command looks for is there: a loss.
+    #[error("{0}")]
+    Found(String),
+    /// Standard output takes nothing.
+    #[error("cannot write: {0}")]
+    Write(io::Error),
+    /// The system gives no runtime.
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+}
+
+impl CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Usage(_) => 2,
+            CliError::Client(error) if error.is_unauthorized() => 3,
+            CliError::Client(error) if error.is_disconnected() => 4,
+            CliError::Client(ClientError::Refused(refusal)) if refusal.code == lockgate_client::ErrorCode::NotFound => {
+                5
+            }
+            CliError::Found(_) => 5,
+            CliError::Client(_) | CliError::Key(_) | CliError::Token(_) | CliError::Write(_) | CliError::Start(_) => 1,
+        }
+    }
+}
+
+/// Runs what the command line asks for.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to be told where even this can't be written.
+            let _unwritten = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Who reads from a pipe may stop reading: `lockgate watch … | head`.
+        Err(CliError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = error.exit_code();
+            output::complain(&error);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    if let Command::Token(args) = command {
+        return token::run(&args);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Start)?;
+    runtime.block_on(async {
+        match command {
+            Command::Watch(args) => watch::run(args).await,
+            Command::Devices(args) => devices::run(args).await,
+            Command::Shadow(args) => shadow::run(args).await,
+            Command::Loss(args) => loss::run(args).await,
+            Command::Token(args) => token::run(&args),
+        }
+    })
+}

@@ -1,0 +1,104 @@
+//! Entries and answers that the tests of the output are drawn from.
+
+use bytes::Bytes;
+use lockgate_client::{AgentLoss, DeviceShadow, DeviceSummary, Event, NotRecovered, ShadowMetric};
+use lockgate_proto::entry::{AgentGap, Entry, EntryBody, EntryHeader, Origin};
+use lockgate_proto::gap::{Gap, GapReason, TimeSpan};
+use lockgate_proto::ids::{AgentName, DeviceName, MetricName};
+use lockgate_proto::loss::{Lost, Totals};
+use lockgate_proto::position::{Offset, Position, Stamp};
+use lockgate_proto::ranges::SeqRange;
+use lockgate_proto::reading::{Quality, Reading, Value};
+use lockgate_proto::record::{Presence, Telemetry};
+use lockgate_proto::seq::{Epoch, Lane, Seq};
+use lockgate_proto::time::UnixMicros;
+
+const NOON: UnixMicros = UnixMicros(1_764_072_000_000_000);
+
+fn at(offset: u64) -> Position {
+    Position { offset: Offset(offset), stamp: Stamp(0xab00 + offset) }
+}
+
+fn reading(metric: &str, unit: Option<&str>, value: Value, quality: Quality) -> Reading {
+    let metric = MetricName::new(metric).unwrap();
+    Reading { metric, unit: unit.map(Into::into), value, sampled_at: NOON.offset_by(-250_000), quality }
+}
+
+fn entry(offset: u64, backlog: bool, body: EntryBody) -> Event {
+    let lane = if matches!(body, EntryBody::Telemetry(_)) { Lane::Telemetry } else { Lane::Events };
+    let origin = Origin {
+        agent: AgentName::new("pi").unwrap(),
+        epoch: Epoch(0xfeed),
+        epoch_order: 1,
+        lane,
+        seq: Seq::new(offset),
+        backlog,
+    };
+    let header = EntryHeader { position: at(offset), previous: Stamp(0), received_at: NOON, origin: Some(origin) };
+    Event::Entry(Box::new(Entry { header, body }))
+}
+
+fn gap(reason: GapReason, first: u64, last: Seq) -> AgentGap {
+    let range = SeqRange::new(Seq::new(first), last).unwrap();
+    let span = TimeSpan { from: Some(NOON.offset_by(-60_000_000)), to: None };
+    let gap = Gap { epoch: Epoch(0xfeed), lane: Lane::Telemetry, range, reason, span };
+    AgentGap { agent: AgentName::new("pi").unwrap(), gap }
+}
+
+pub(super) fn readings() -> Vec<Reading> {
+    vec![
+        reading("temperature", Some("Cel"), Value::Number(21.5), Quality::Good),
+        reading("strokes", None, Value::Integer(i64::MAX), Quality::Uncertain(Quality::CLOCK.into())),
+        reading("running", None, Value::Flag(true), Quality::Bad("sensor".into())),
+        reading("note", None, Value::Text("a\u{1b}[31m\nb".into()), Quality::Good),
+        reading("raw", None, Value::Raw(Bytes::from_static(&[0, 255])), Quality::Good),
+    ]
+}
+
+pub(super) fn events() -> Vec<Event> {
+    let device = DeviceName::new("pump 1").unwrap();
+    let telemetry = Telemetry { device: device.clone(), readings: readings(), historical: false };
+    let presence = Presence { device, online: false, at: NOON, retained: true };
+    let lost = gap(GapReason::Evicted, 12, Seq::new(41));
+    vec![
+        entry(1, true, EntryBody::Telemetry(telemetry)),
+        entry(2, false, EntryBody::Presence(presence)),
+        entry(3, false, EntryBody::Gap(lost.clone())),
+        entry(4, false, EntryBody::GapWithdrawn(lost)),
+        entry(5, false, EntryBody::Unknown),
+        Event::Lagged { after: at(5), through: at(1_500) },
+        Event::NotRecovered { reason: NotRecovered::Diverged, position: at(7) },
+        Event::Degraded { reason: "disk full".to_owned() },
+        Event::Restored,
+        Event::Reconnected { position: at(8) },
+    ]
+}
+
+pub(super) fn shadow() -> DeviceShadow {
+    DeviceShadow {
+        device: DeviceName::new("pump 1").unwrap(),
+        agent: AgentName::new("pi").unwrap(),
+        metrics: readings().into_iter().map(|reading| ShadowMetric { reading, received_at: NOON }).collect(),
+        online: Some(true),
+        last_seen: Some(NOON),
+    }
+}
+
+pub(super) fn devices() -> Vec<DeviceSummary> {
+    let device = |name: &str, online, last_seen| DeviceSummary {
+        device: DeviceName::new(name).unwrap(),
+        agent: AgentName::new("pi").unwrap(),
+        last_seen,
+        metrics: 3,
+        online,
+    };
+    vec![device("pump 1", Some(true), Some(NOON)), device("a rather long name", None, None)]
+}
+
+pub(super) fn loss() -> AgentLoss {
+    let mut totals = Totals { produced: 1_234, stored: 1_200, pending: 3, ..Totals::default() };
+    totals.lost[0] = Lost { records: 31, unbounded: 0 };
+    totals.lost[1] = Lost { records: 0, unbounded: 1 };
+    let gaps = vec![gap(GapReason::Evicted, 12, Seq::new(42)), gap(GapReason::Power, 1_235, Seq::MAX)];
+    AgentLoss { agent: AgentName::new("pi").unwrap(), totals, gaps }
+}

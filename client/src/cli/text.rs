@@ -1,0 +1,247 @@
+//! Lines for people: aligned, in local time, with what is doubtful marked.
+
+use std::fmt::Write as _;
+
+use jiff::tz::TimeZone;
+use lockgate_client::{DeviceShadow, DeviceSummary, Event, NotRecovered};
+use lockgate_proto::entry::{AgentGap, Entry, EntryBody, EntryHeader};
+use lockgate_proto::reading::{Quality, Reading, Value};
+use lockgate_proto::time::UnixMicros;
+
+use super::output::{BAD, BOLD, DIM, GOOD, Lines, NAME, WARN, count, printable, styled};
+
+/// LIMIT: no column gets wider; what is longer pushes its own line aside only.
+const NAME_COLUMN_CHARS_MAX: usize = 28;
+const VALUE_COLUMN_CHARS_MAX: usize = 14;
+
+/// LIMIT: a value that is longer is cut, as one line must stay one line.
+const VALUE_CHARS_MAX: usize = 120;
+
+/// Draws lines one after the other; columns grow with what was seen.
+pub(super) struct Painter {
+    zone: TimeZone,
+    device_chars: usize,
+    metric_chars: usize,
+    value_chars: usize,
+}
+
+impl Painter {
+    /// Times are shown in this zone; where the site has none, in that of the system.
+    pub(super) fn new(zone: Option<&str>) -> Painter {
+        let zone = zone.and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system);
+        Painter { zone, device_chars: 8, metric_chars: 12, value_chars: 10 }
+    }
+
+    /// What happened.
+    pub(super) fn event(&mut self, lines: &mut Lines, event: &Event) {
+        match event {
+            Event::Entry(entry) => self.entry(lines, entry),
+            Event::Snapshot(snapshot) => {
+                for device in &snapshot.devices {
+                    self.shadow(lines, device);
+                }
+            }
+            Event::NotRecovered { reason, position } => {
+                let why = match reason {
+                    NotRecovered::Trimmed => "the log no longer reaches back so far",
+                    NotRecovered::Diverged => "the log went back to an older state and grew anew",
+                    NotRecovered::Unknown => "for a reason that this version does not know",
+                };
+                lines.text(note(BAD, &format!("entries are missing here: {why}; going on after {position}")));
+            }
+            Event::Lagged { after, through } => {
+                let fetch = format!("`--since {after}` gives them");
+                let missing = through.offset.0.saturating_sub(after.offset.0);
+                lines.text(note(WARN, &format!("too slow: {} entries were left out; {fetch}", count(missing))));
+            }
+            Event::Degraded { reason } => {
+                lines.text(note(WARN, &format!("the gateway can't reach its store ({reason}); nothing is lost")));
+            }
+            Event::Restored => lines.text(note(GOOD, "the gateway reaches its store again")),
+            Event::Disconnected { error, retry_in } => {
+                lines.text(note(WARN, &format!("{error}; trying again in {:.1} s", retry_in.as_secs_f64())));
+            }
+            Event::Reconnected { position } => lines.text(note(GOOD, &format!("connected again, after {position}"))),
+            Event::CaughtUp { .. } => {}
+        }
+    }
+
+    fn entry(&mut self, lines: &mut Lines, entry: &Entry) {
+        match &entry.body {
+            EntryBody::Telemetry(telemetry) => {
+                for reading in &telemetry.readings {
+                    let mut marks = marks(&entry.header);
+                    if telemetry.historical {
+                        marks.push(styled(DIM, "historical"));
+                    }
+                    self.reading(lines, Some(telemetry.device.as_str()), reading, marks);
+                }
+            }
+            EntryBody::Presence(presence) => {
+                let mut marks = marks(&entry.header);
+                if presence.retained {
+                    marks.push(styled(WARN, "retained"));
+                }
+                let word = if presence.online { styled(GOOD, "online") } else { styled(BAD, "offline") };
+                let (time, device) = (self.time(presence.at), self.device(presence.device.as_str()));
+                lines.text(format!("{time}  {device}  {word}  {}", marks.join("  ")));
+            }
+            EntryBody::Gap(gap) => lines.text(format!("{}  {}", self.time(entry.header.received_at), self.gap(gap))),
+            EntryBody::GapWithdrawn(gap) => {
+                let came = format!("{} after all, from {}: {}", styled(GOOD, "arrived"), gap.agent, numbers(gap));
+                lines.text(format!("{}  {came}", self.time(entry.header.received_at)));
+            }
+            EntryBody::Unknown => {
+                let what = note(DIM, "an entry of a kind that this version does not know");
+                lines.text(format!("{}  {what}", self.time(entry.header.received_at)));
+            }
+        }
+    }
+
+    /// What is lost, of which agent, for which reason, and when it was taken.
+    pub(super) fn gap(&self, gap: &AgentGap) -> String {
+        let mut text = format!("{} of {}: {}, {}", styled(BAD, "lost"), gap.agent, gap.gap.reason, numbers(gap));
+        let span = gap.gap.span;
+        if span.from.is_some() || span.to.is_some() {
+            let end = |time: Option<UnixMicros>| time.map_or_else(|| "?".to_owned(), |time| self.plain_time(time));
+            // Writing into a String can't fail.
+            let _infallible = write!(text, ", {}", styled(DIM, format!("{} to {}", end(span.from), end(span.to))));
+        }
+        text
+    }
+
+    fn reading(&mut self, lines: &mut Lines, device: Option<&str>, reading: &Reading, mut marks: Vec<String>) {
+        match &reading.quality {
+            Quality::Good => {}
+            Quality::Uncertain(reason) => marks.push(styled(WARN, format!("uncertain: {}", printable(reason)))),
+            Quality::Bad(reason) => marks.push(styled(BAD, format!("bad: {}", printable(reason)))),
+        }
+        let time = self.time(reading.sampled_at);
+        // Beneath a shadow's head the device need not be named again.
+        let device = device.map_or_else(String::new, |device| format!("  {}", self.device(device)));
+        let metric = pad(&mut self.metric_chars, reading.metric.as_str());
+        let value = value(&reading.value);
+        let width = grown(&mut self.value_chars, &value, VALUE_COLUMN_CHARS_MAX);
+        let value = styled(BOLD, format!("{value:>width$}"));
+        let unit = printable(reading.unit.as_deref().unwrap_or_default());
+        lines.text(format!("{time}{device}  {metric}  {value} {unit:<6}  {}", marks.join("  ")));
+    }
+
+    fn device(&mut self, device: &str) -> String {
+        styled(NAME, pad(&mut self.device_chars, device))
+    }
+
+    /// A device, and beneath it its metrics.
+    pub(super) fn shadow(&mut self, lines: &mut Lines, shadow: &DeviceShadow) {
+        let seen = shadow.last_seen.map_or_else(|| "never".to_owned(), |time| self.plain_time(time));
+        let head = format!("by {}, last seen {seen}", shadow.agent);
+        lines.text(format!("{}  {}  {}", styled(NAME, &shadow.device), online(shadow.online), styled(DIM, head)));
+        for metric in &shadow.metrics {
+            self.reading(lines, None, &metric.reading, Vec::new());
+        }
+    }
+
+    /// A table of devices.
+    pub(super) fn devices(&mut self, lines: &mut Lines, devices: &[DeviceSummary]) {
+        let mut agent_chars = 5;
+        for device in devices {
+            let _grown = (self.device(device.device.as_str()), pad(&mut agent_chars, device.agent.as_str()));
+        }
+        if devices.is_empty() {
+            lines.text(styled(DIM, "no device has been heard of yet"));
+            return;
+        }
+        let device_chars = self.device_chars;
+        let head = format!(
+            "{:<device_chars$}  {:<agent_chars$}  {:<7}  {:>7}  {}",
+            "DEVICE", "AGENT", "STATE", "METRICS", "LAST SEEN"
+        );
+        lines.text(styled(DIM, head));
+        for device in devices {
+            let agent = pad(&mut agent_chars, device.agent.as_str());
+            let seen = device.last_seen.map_or_else(|| "never".to_owned(), |time| self.plain_time(time));
+            let (name, state) = (self.device(device.device.as_str()), online(device.online));
+            lines.text(format!("{name}  {agent}  {state}  {:>7}  {seen}", device.metrics));
+        }
+    }
+
+    fn time(&self, time: UnixMicros) -> String {
+        styled(DIM, self.plain_time(time))
+    }
+
+    fn plain_time(&self, time: UnixMicros) -> String {
+        let timestamp = jiff::Timestamp::from_microsecond(time.0).ok();
+        timestamp.map_or_else(
+            || "no time".to_owned(),
+            |timestamp| {
+                let local = timestamp.to_zoned_datetime(self.zone.clone());
+                local.strftime("%Y-%m-%d %H:%M:%S.%3f %Z").to_string()
+            },
+        )
+    }
+}
+
+fn note(style: anstyle::Style, text: &str) -> String {
+    styled(style, format!("-- {}", printable(text)))
+}
+
+fn marks(header: &EntryHeader) -> Vec<String> {
+    let is_backlog = header.origin.as_ref().is_some_and(|origin| origin.backlog);
+    is_backlog.then(|| styled(DIM, "backlog")).into_iter().collect()
+}
+
+fn numbers(gap: &AgentGap) -> String {
+    let how_many = match (gap.gap.is_unbounded(), gap.gap.range.count()) {
+        (true, _) => "nobody knows how many records".to_owned(),
+        (false, 1) => "1 record".to_owned(),
+        (false, records) => format!("{} records", count(records)),
+    };
+    format!("{how_many} ({} {} of epoch {})", gap.gap.lane, gap.gap.range, gap.gap.epoch)
+}
+
+fn online(online: Option<bool>) -> String {
+    match online {
+        Some(true) => styled(GOOD, "online "),
+        Some(false) => styled(BAD, "offline"),
+        None => styled(DIM, "-      "),
+    }
+}
+
+/// A name in a column, which grows with it up to a limit.
+fn pad(column_chars: &mut usize, name: &str) -> String {
+    let name = printable(name);
+    let width = grown(column_chars, &name, NAME_COLUMN_CHARS_MAX);
+    format!("{name:<width$}")
+}
+
+fn grown(column_chars: &mut usize, text: &str, chars_max: usize) -> usize {
+    *column_chars = text.chars().count().clamp(*column_chars, chars_max.max(*column_chars));
+    *column_chars
+}
+
+fn value(value: &Value) -> String {
+    let text = match value {
+        Value::Number(number) => number.to_string(),
+        Value::Integer(number) => number.to_string(),
+        Value::Flag(true) => "yes".to_owned(),
+        Value::Flag(false) => "no".to_owned(),
+        Value::Text(text) => printable(text),
+        Value::Raw(bytes) => format!("0x{}", hex(bytes)),
+    };
+    match text.char_indices().nth(VALUE_CHARS_MAX) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text,
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing into a String can't fail.
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Answers of the client link to domain types. Nothing outside `connection`, `subscription` and this file
+//! sees the wire.
+
+use lockgate_proto::convert::{ConvertError, entry_from_wire};
+use lockgate_proto::entry::{AgentGap, Entry, EntryBody};
+use lockgate_proto::gap::GapReason;
+use lockgate_proto::ids::{AgentName, DeviceName};
+use lockgate_proto::loss::Totals;
+use lockgate_proto::position::{Offset, Position, Stamp};
+use lockgate_proto::reading::Reading;
+use lockgate_proto::record::Telemetry;
+use lockgate_proto::time::UnixMicros;
+use lockgate_proto::wire;
+use lockgate_proto::wire::entry::Body;
+
+use crate::error::ClientError;
+use crate::event::{AgentLoss, DeviceShadow, DeviceSummary, NotRecovered, ShadowMetric, Snapshot};
+
+pub(crate) fn position(position: Option<wire::Position>) -> Result<Position, ClientError> {
+    let position = position.ok_or(ConvertError::Missing { field: "position" })?;
+    Ok(Position { offset: Offset(position.offset), stamp: Stamp(position.stamp) })
+}
+
+/// The entry. One whose body this version does not understand keeps its place, and says nothing more.
+pub(crate) fn entry(entry: wire::Entry) -> Result<Entry, ClientError> {
+    let bare = wire::Entry {
+        offset: entry.offset,
+        stamp: entry.stamp,
+        previous_stamp: entry.previous_stamp,
+        received_at_us: entry.received_at_us,
+        origin: None,
+        body: None,
+    };
+    entry_from_wire(entry).or_else(|_| Ok(entry_from_wire(bare)?))
+}
+
+pub(crate) fn not_recovered(reason: i32) -> NotRecovered {
+    match wire::NotRecovered::try_from(reason) {
+        Ok(wire::NotRecovered::Trimmed) => NotRecovered::Trimmed,
+        Ok(wire::NotRecovered::Diverged) => NotRecovered::Diverged,
+        Ok(wire::NotRecovered::Unspecified) | Err(_) => NotRecovered::Unknown,
+    }
+}
+
+pub(crate) fn snapshot(position: Position, shadows: Vec<wire::DeviceShadow>) -> Result<Snapshot, ClientError> {
+    let devices = shadows.into_iter().map(shadow).collect::<Result<_, _>>()?;
+    Ok(Snapshot { position, devices })
+}
+
+pub(crate) fn shadow(shadow: wire::DeviceShadow) -> Result<DeviceShadow, ClientError> {
+    let device = shadow.device;
+    let metrics = shadow.metrics.into_iter().map(|metric| shadow_metric(&device, metric)).collect::<Result<_, _>>()?;
+    Ok(DeviceShadow {
+        device: DeviceName::new(&device)?,
+        agent: AgentName::new(shadow.agent)?,
+        metrics,
+        online: shadow.online,
+        last_seen: instant(shadow.last_seen_us),
+    })
+}
+
+/// A shadow's metric has the parts of a record's reading, and so is checked as one.
+fn shadow_metric(device: &str, metric: wire::ShadowMetric) -> Result<ShadowMetric, ClientError> {
+    let quality: Vec<wire::Quality> = metric.quality.into_iter().collect();
+    let telemetry = wire::Telemetry {
+        device: device.to_owned(),
+        metrics: metric.metric.into_iter().collect(),
+        base_time_us: metric.sampled_at_us,
+        values: metric.value.into_iter().collect(),
+        quality_index: quality.iter().map(|_| 1).collect(),
+        qualities: quality,
+        ..wire::Telemetry::default()
+    };
+    match body_of(Body::Telemetry(telemetry))? {
+        EntryBody::Telemetry(Telemetry { readings, .. }) => {
+            let [reading] = <[Reading; 1]>::try_from(readings)
+                .map_err(|_| ConvertError::Invalid { field: "shadow.metrics", problem: "is not one reading" })?;
+            Ok(ShadowMetric { reading, received_at: UnixMicros(metric.received_at_us) })
+        }
+        _ => Err(ClientError::WrongAnswer),
+    }
+}
+
+fn body_of(body: Body) -> Result<EntryBody, ConvertError> {
+    let entry = wire::Entry { offset: 1, body: Some(body), ..wire::Entry::default() };
+    Ok(entry_from_wire(entry)?.body)
+}
+
+pub(crate) fn summary(device: wire::DeviceSummary) -> Result<DeviceSummary, ClientError> {
+    Ok(DeviceSummary {
+        device: DeviceName::new(device.device)?,
+        agent: AgentName::new(device.agent)?,
+        last_seen: instant(device.last_seen_us),
+        metrics: device.metrics,
+        online: device.online,
+    })
+}
+
+pub(crate) fn loss(loss: wire::AgentLoss) -> Result<AgentLoss, ClientError> {
+    let mut totals =
+        Totals { produced: loss.produced, stored: loss.stored, pending: loss.pending, ..Totals::default() };
+    for by_reason in &loss.lost {
+        let reason = gap_reason(by_reason.reason)?;
+        let place = GapReason::ALL.iter().position(|other| *other == reason);
+        if let Some(lost) = place.and_then(|place| totals.lost.get_mut(place)) {
+            lost.records = lost.records.saturating_add(by_reason.records);
+            lost.unbounded = lost.unbounded.saturating_add(by_reason.unbounded);
+        }
+    }
+    let agent = loss.agent;
+    let gaps = loss.gaps.into_iter().map(|gap| agent_gap(&agent, gap)).collect::<Result<_, _>>()?;
+    Ok(AgentLoss { agent: AgentName::new(&agent)?, totals, gaps })
+}
+
+fn agent_gap(agent: &str, mut gap: wire::Gap) -> Result<AgentGap, ClientError> {
+    agent.clone_into(&mut gap.agent);
+    match body_of(Body::Gap(gap))? {
+        EntryBody::Gap(gap) => Ok(gap),
+        _ => Err(ClientError::WrongAnswer),
+    }
+}
+
+fn gap_reason(reason: i32) -> Result<GapReason, ConvertError> {
+    match wire::GapReason::try_from(reason) {
+        Ok(wire::GapReason::Evicted) => Ok(GapReason::Evicted),
+        Ok(wire::GapReason::Power) => Ok(GapReason::Power),
+        Ok(wire::GapReason::Corrupt) => Ok(GapReason::Corrupt),
+        Ok(wire::GapReason::Wiped) => Ok(GapReason::Wiped),
+        Ok(wire::GapReason::Aged) => Ok(GapReason::Aged),
+        Ok(wire::GapReason::Rejected) => Ok(GapReason::Rejected),
+        Ok(wire::GapReason::Unspecified) | Err(_) => Err(ConvertError::Missing { field: "reason" }),
+    }
+}
+
+fn instant(micros: i64) -> Option<UnixMicros> {
+    (micros != 0).then_some(UnixMicros(micros))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+
+    /// Whatever parses as Protobuf may come.
+    fn parsed<M: Message + Default>(bytes: &[u8]) -> Option<M> {
+        M::decode(bytes).ok()
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_of_a_gateway_breaks_a_client(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _shadow = parsed(&bytes).map(shadow);
+            let _summary = parsed(&bytes).map(summary);
+            let _loss = parsed(&bytes).map(loss);
+            let _entry = parsed(&bytes).map(entry);
+            let _frame = parsed::<wire::ServerFrame>(&bytes);
+        }
+
+        #[test]
+        fn an_entry_of_a_later_version_keeps_its_place(offset in 1_u64.., stamp: u64, reason in 7_i32..) {
+            let gap = wire::Gap { reason, agent: "pi".to_owned(), ..wire::Gap::default() };
+            let body = Some(Body::Gap(gap));
+            let entry = entry(wire::Entry { offset, stamp, body, ..wire::Entry::default() }).unwrap();
+            prop_assert_eq!(entry.body, EntryBody::Unknown);
+            prop_assert_eq!(entry.header.position, Position { offset: Offset(offset), stamp: Stamp(stamp) });
+        }
+    }
+}

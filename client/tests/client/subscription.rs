@@ -1,0 +1,231 @@
+//! A subscription misses nothing and gives nothing twice, whatever its connections do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::gateway::{SITE, Script, Session, entry, from_here, position};
+use lockgate_client::{Client, Event, NotRecovered, Start, SubscribeOptions, Subscription, TokenSource};
+use lockgate_proto::ids::Site;
+use lockgate_proto::link::close::CloseCode;
+use lockgate_proto::position::Position;
+use lockgate_proto::wire;
+use lockgate_proto::wire::server_frame::Body;
+use lockgate_proto::wire::subscribe::Start as WireStart;
+
+fn token() -> TokenSource {
+    TokenSource::Text("secret".to_owned())
+}
+
+fn since_start() -> SubscribeOptions {
+    let start = Start::Since(Position::START);
+    SubscribeOptions { start, ..SubscribeOptions::live(Site::new(SITE).unwrap()) }
+}
+
+async fn subscribe(script: &Script, token: TokenSource, options: SubscribeOptions) -> Subscription {
+    let client = Client::connect(script.options(token)).await.unwrap();
+    client.subscribe(options).await.unwrap()
+}
+
+fn since(asked: &wire::Subscribe) -> Option<wire::Position> {
+    match asked.start {
+        Some(WireStart::Since(position)) => Some(position),
+        _ => None,
+    }
+}
+
+/// Offsets of entries, and the other events' names, until the offset has come.
+async fn told_until(subscription: &mut Subscription, last: u64) -> Vec<String> {
+    let mut told = Vec::new();
+    loop {
+        let word = match subscription.next().await.unwrap() {
+            Event::Entry(entry) => entry.header.position.offset.0.to_string(),
+            Event::Snapshot(snapshot) => format!("snapshot of {}", snapshot.devices.len()),
+            Event::NotRecovered { reason, .. } => format!("not recovered: {}", reason.as_str()),
+            Event::Lagged { after, through } => format!("lagged {} to {}", after.offset.0, through.offset.0),
+            Event::Degraded { .. } => "degraded".to_owned(),
+            Event::Restored => "restored".to_owned(),
+            Event::Disconnected { .. } => "disconnected".to_owned(),
+            Event::Reconnected { position } => format!("reconnected after {}", position.offset.0),
+            Event::CaughtUp { position } => format!("caught up at {}", position.offset.0),
+        };
+        let is_last = word == last.to_string();
+        told.push(word);
+        if is_last {
+            return told;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_is_cut_off_goes_on_where_it_stood() {
+    let script = Script::new().await;
+    let serving = async {
+        let (mut session, asked) = script.subscribed(from_here(1, 0)).await;
+        assert_eq!(since(&asked), Some(position(1, 0)));
+        session.deliver(vec![entry(1, 1), entry(1, 2)]).await;
+        session.deliver(vec![entry(1, 3)]).await;
+        drop(session);
+        // Not even let in.
+        drop(script.accept().await);
+        let (mut session, asked) = script.subscribed(from_here(1, 3)).await;
+        assert_eq!(since(&asked), Some(position(1, 3)));
+        session.deliver(vec![entry(1, 2), entry(1, 3), entry(1, 4)]).await;
+        session
+    };
+    let reading = async {
+        let mut subscription = subscribe(&script, token(), since_start()).await;
+        told_until(&mut subscription, 4).await
+    };
+    let (_session, told) = tokio::join!(serving, reading);
+    assert_eq!(told, ["1", "2", "3", "disconnected", "disconnected", "reconnected after 3", "4"]);
+}
+
+#[tokio::test]
+async fn a_log_that_went_back_is_told_with_a_fresh_snapshot() {
+    let script = Script::new().await;
+    let shadow =
+        wire::DeviceShadow { device: "pump-1".to_owned(), agent: "pi".to_owned(), ..wire::DeviceShadow::default() };
+    let lost = wire::Subscribed {
+        recovered: false,
+        reason: wire::NotRecovered::Diverged.into(),
+        snapshot: vec![shadow],
+        ..from_here(2, 5)
+    };
+    let serving = async {
+        let (mut session, _) = script.subscribed(from_here(1, 0)).await;
+        session.deliver((1..=9).map(|offset| entry(1, offset)).collect()).await;
+        drop(session);
+        let (mut session, asked) = script.subscribed(lost.clone()).await;
+        assert_eq!(since(&asked), Some(position(1, 9)));
+        session.deliver(vec![entry(2, 6)]).await;
+        // It goes back once more, under a connected client.
+        let anew = wire::Subscribed { position: Some(position(3, 1)), ..lost.clone() };
+        session.say(0, Body::Resynced(wire::Resynced { subscribed: Some(anew) })).await;
+        session.deliver(vec![entry(3, 2)]).await;
+        session
+    };
+    let reading = async {
+        let mut subscription = subscribe(&script, token(), since_start()).await;
+        told_until(&mut subscription, 9).await;
+        let told = told_until(&mut subscription, 6).await;
+        assert_eq!(subscription.position().unwrap().offset.0, 6);
+        (told, told_until(&mut subscription, 2).await)
+    };
+    let (_session, (told, anew)) = tokio::join!(serving, reading);
+    let lost = format!("not recovered: {}", NotRecovered::Diverged.as_str());
+    assert_eq!(told, ["disconnected", "reconnected after 5", &lost, "snapshot of 1", "6"]);
+    assert_eq!(anew, [&lost, "snapshot of 1", "2"]);
+}
+
+#[tokio::test]
+async fn a_hole_that_nobody_explained_is_asked_for_again() {
+    let script = Script::new().await;
+    let serving = async {
+        let (mut session, _) = script.subscribed(from_here(1, 0)).await;
+        session.deliver(vec![entry(1, 1), entry(1, 3)]).await;
+        let (mut session, asked) = script.subscribed(from_here(1, 1)).await;
+        assert_eq!(since(&asked), Some(position(1, 1)));
+        session.deliver(vec![entry(1, 2), entry(1, 3)]).await;
+        session
+    };
+    let reading = async {
+        let mut subscription = subscribe(&script, token(), since_start()).await;
+        told_until(&mut subscription, 3).await
+    };
+    let (_session, told) = tokio::join!(serving, reading);
+    assert_eq!(told, ["1", "disconnected", "reconnected after 1", "2", "3"]);
+}
+
+#[tokio::test]
+async fn what_is_filtered_out_is_no_hole_and_moves_the_position() {
+    let script = Script::new().await;
+    let filtered = wire::Subscribed { filtered: true, ..from_here(1, 0) };
+    let stated = wire::SitePosition { site: SITE.to_owned(), position: Some(position(1, 8)) };
+    let serving = async {
+        let (mut session, _) = script.subscribed(filtered.clone()).await;
+        session.deliver(vec![entry(1, 1), entry(1, 5)]).await;
+        session.say(0, Body::Positions(wire::Positions { positions: vec![stated] })).await;
+        drop(session);
+        let (mut session, asked) = script.subscribed(filtered.clone()).await;
+        assert_eq!(since(&asked), Some(position(1, 8)));
+        session.deliver(vec![entry(1, 9)]).await;
+        session
+    };
+    let reading = async {
+        let mut subscription = subscribe(&script, token(), since_start()).await;
+        told_until(&mut subscription, 9).await
+    };
+    let (_session, told) = tokio::join!(serving, reading);
+    assert_eq!(told, ["1", "5", "disconnected", "reconnected after 0", "9"]);
+}
+
+#[tokio::test]
+async fn what_the_gateway_says_of_itself_is_passed_on() {
+    let script = Script::new().await;
+    let degraded = |degraded| Body::Degraded(wire::Degraded { degraded, reason: String::new() });
+    let lagged = wire::Lagged { site: SITE.to_owned(), after: Some(position(1, 1)), through: Some(position(1, 7)) };
+    let serving = async {
+        let (mut session, _) = script.subscribed(from_here(1, 0)).await;
+        session.deliver(vec![entry(1, 1)]).await;
+        session.say(0, degraded(true)).await;
+        session.say(0, degraded(false)).await;
+        session.say(0, Body::Lagged(lagged)).await;
+        session.deliver(vec![entry(1, 8)]).await;
+        session
+    };
+    let reading = async {
+        let mut subscription = subscribe(&script, token(), since_start()).await;
+        told_until(&mut subscription, 8).await
+    };
+    let (_session, told) = tokio::join!(serving, reading);
+    assert_eq!(told, ["1", "degraded", "restored", "lagged 1 to 7", "8"]);
+}
+
+#[tokio::test]
+async fn having_caught_up_with_the_log_of_the_beginning_is_told_once() {
+    let script = Script::new().await;
+    let serving = async {
+        let mut session: Session = script.let_in().await;
+        let asked = session.subscribed(from_here(1, 2)).await;
+        assert!(matches!(asked.start, Some(WireStart::Live(_))));
+        // Still of the first subscription: none of the second one's business.
+        session.deliver(vec![entry(1, 3)]).await;
+        session.subscribed(from_here(1, 0)).await;
+        session.deliver((1..=4).map(|offset| entry(1, offset)).collect()).await;
+        session
+    };
+    let reading = async {
+        let options = SubscribeOptions { tell_caught_up: true, ..since_start() };
+        let mut subscription = subscribe(&script, token(), options).await;
+        told_until(&mut subscription, 4).await
+    };
+    let (_session, told) = tokio::join!(serving, reading);
+    assert_eq!(told, ["1", "2", "caught up at 2", "3", "4"]);
+}
+
+#[tokio::test]
+async fn an_expired_token_ends_a_subscription_unless_there_is_a_new_one() {
+    let script = Script::new().await;
+    let given = Arc::new(AtomicU32::new(1));
+    let renewed = given.clone();
+    let renewing = TokenSource::Function(Arc::new(move || Ok(format!("token {}", given.load(Ordering::SeqCst)))));
+    let serving = async {
+        let (session, _) = script.subscribed(from_here(1, 0)).await;
+        renewed.store(2, Ordering::SeqCst);
+        session.link.close(CloseCode::Unauthorized).await;
+        let (mut session, id, token) = script.accept().await;
+        assert_eq!(token, "token 2");
+        session.say(id, Body::Connected(wire::Connected::default())).await;
+        session.subscribed(from_here(1, 0)).await;
+        session.deliver(vec![entry(1, 1)]).await;
+        session.link.close(CloseCode::Unauthorized).await;
+    };
+    let reading = async {
+        let mut subscription = subscribe(&script, renewing, since_start()).await;
+        let told = told_until(&mut subscription, 1).await;
+        (told, subscription.next().await)
+    };
+    let ((), (told, last)) = tokio::join!(serving, reading);
+    assert_eq!(told, ["disconnected", "reconnected after 0", "1"]);
+    assert!(last.unwrap_err().is_unauthorized());
+}
