@@ -9,9 +9,6 @@ mod secret;
 mod sources;
 mod warnings;
 
-#[cfg(test)]
-mod tests;
-
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -189,3 +186,6 @@ fn health(table: &Table<'_>) -> HealthConfig {
     let interval = table.or("interval", HEALTH_INTERVAL_DEFAULT, |item| item.duration(HEALTH_INTERVAL));
     HealthConfig { interval }
 }
+
+#[cfg(test)]
+mod tests;

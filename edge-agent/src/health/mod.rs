@@ -9,6 +9,7 @@ use lockgate_proto::ids::DeviceName;
 use lockgate_proto::time::MonoTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 pub use figures_logic::{Figures, QueueFigures, SourceFigures};
 
@@ -47,6 +48,7 @@ impl Health {
         let start = self.time.now();
         let mut load = Load::new(start);
         loop {
+            self.log_faults().await;
             let figures = self.figures(start, &mut load).await;
             let outputs = figures_logic::readings(&figures, &self.device);
             self.ingest.take_or_count(outputs, &self.status).await;
@@ -69,6 +71,13 @@ impl Health {
             () = changed => true,
             // CANCEL-SAFE: a timer holds nothing.
             () = tokio::time::sleep(self.interval) => true,
+        }
+    }
+
+    /// What went wrong with the queue's disk since the last look: a person is needed.
+    async fn log_faults(&self) {
+        for fault in self.queue.take_faults().await.unwrap_or_default() {
+            error!(kind = fault.kind(), "The queue: {fault}.");
         }
     }
 

@@ -8,9 +8,6 @@ mod session;
 mod status;
 mod time_logic;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -203,3 +200,6 @@ impl Uplink {
         self.detours = urls.filter(|url: &GatewayUrl| url.is_secure() || !is_secure).take(DETOURS_MAX).collect();
     }
 }
+
+#[cfg(test)]
+mod tests;
