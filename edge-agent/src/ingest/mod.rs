@@ -73,8 +73,7 @@ impl Ingest {
     }
 
     /// Whether a batch with this digest is in the queue's tail. If so, it is on disk when this returns.
-    pub async fn holds(&self, digest: Option<u64>) -> bool {
-        let Some(digest) = digest else { return false };
+    pub async fn holds(&self, digest: u64) -> bool {
         // Asked in this order: the answer waits for a flush, which would else come with the interval.
         let (seen, _flushed) = tokio::join!(self.queue.was_seen(digest), self.queue.sync_now());
         // Where the disk does not say, it counts as new: twice is better than never.

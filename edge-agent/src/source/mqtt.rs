@@ -234,8 +234,8 @@ impl MqttSource {
         let mut batches: VecDeque<_> = sorted.batches.into_iter().zip(sorted.counts).collect();
         let mut came_before = suspected && !batches.is_empty();
         while let Some((batch, count)) = batches.pop_front() {
-            if suspected && self.ingest.holds(batch.digest).await {
-                counters.duplicates.add(batch.records.len() as u64);
+            if suspected && self.is_repeat(batch.digest).await {
+                self.status.counters().duplicates.add(batch.records.len() as u64);
                 continue;
             }
             came_before = false;
@@ -249,10 +249,19 @@ impl MqttSource {
             }
         }
         if !came_before {
-            self.repeats.was_new();
             self.ingest.keep(sorted.dead_letters, &self.status);
         }
         Ok(needs)
+    }
+
+    /// Whether a batch came before, on an earlier connection. If so, it is on disk.
+    async fn is_repeat(&mut self, digest: Option<u64>) -> bool {
+        let Some(digest) = digest.filter(|digest| self.repeats.may_match(*digest)) else { return false };
+        let is_repeat = self.ingest.holds(digest).await;
+        if is_repeat {
+            self.repeats.has_matched(digest);
+        }
+        is_repeat
     }
 
     /// Messages that rumqttc had read when the connection broke. Those of quality of service 1 come again;

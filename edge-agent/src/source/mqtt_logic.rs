@@ -72,36 +72,50 @@ pub enum Redelivery {
     Unmarked,
 }
 
+/// LIMIT: so many messages at the start of a resumed session may be unmarked repeats. `rumqttd` has at
+/// most 100 under way.
+const REPEATS_MAX: usize = 128;
+
 /// Which messages are to be looked up in the queue's tail.
 #[derive(Debug)]
 pub struct RedeliveryWatch {
     mode: Redelivery,
-    /// Only for [`Redelivery::Unmarked`]: nothing but repeats has come on this connection so far.
-    repeating: bool,
+    /// Only for [`Redelivery::Unmarked`]: so many more messages of this connection may be repeats.
+    unmarked_left: usize,
+    /// Digests that a repeat on this connection has had. Each stands for one message that came before;
+    /// the next one of the same words is another.
+    matched: Vec<u64>,
 }
 
 impl RedeliveryWatch {
     /// For a broker of this kind.
     pub fn new(mode: Redelivery) -> RedeliveryWatch {
-        RedeliveryWatch { mode, repeating: false }
+        RedeliveryWatch { mode, unmarked_left: 0, matched: Vec::new() }
     }
 
     /// A connection begins; the broker says whether it remembers us.
     pub fn connected(&mut self, session_present: bool) {
-        self.repeating = session_present;
+        self.unmarked_left = if session_present && self.mode == Redelivery::Unmarked { REPEATS_MAX } else { 0 };
+        self.matched.clear();
     }
 
-    /// Whether a message of quality of service 1 may have come before.
-    pub fn suspects(&self, dup: bool) -> bool {
-        match self.mode {
-            Redelivery::Marked => dup,
-            Redelivery::Unmarked => dup || self.repeating,
+    /// Whether the next message of quality of service 1 may have come before.
+    pub fn suspects(&mut self, dup: bool) -> bool {
+        let unmarked = self.unmarked_left > 0;
+        self.unmarked_left = self.unmarked_left.saturating_sub(1);
+        dup || unmarked
+    }
+
+    /// Whether a digest can still be that of a repeat.
+    pub fn may_match(&self, digest: u64) -> bool {
+        !self.matched.contains(&digest)
+    }
+
+    /// A repeat had this digest.
+    pub fn has_matched(&mut self, digest: u64) {
+        if self.matched.len() < REPEATS_MAX {
+            self.matched.push(digest);
         }
-    }
-
-    /// A message has proved to be new.
-    pub fn was_new(&mut self) {
-        self.repeating = false;
     }
 
     /// What of the packet id counts for a message's digest: a repeat has the same one, where the broker
@@ -162,15 +176,25 @@ mod tests {
     }
 
     #[test]
-    fn an_unmarked_repeat_is_suspected_only_until_something_new_comes() {
+    fn unmarked_repeats_are_suspected_only_at_the_start_of_a_resumed_session() {
         let mut watch = RedeliveryWatch::new(Redelivery::Unmarked);
         watch.connected(false);
         assert!(!watch.suspects(false));
         watch.connected(true);
-        assert!(watch.suspects(false));
-        watch.was_new();
+        assert!((0..REPEATS_MAX).all(|_| watch.suspects(false)));
         assert!(!watch.suspects(false));
         assert!(watch.suspects(true));
+    }
+
+    #[test]
+    fn a_digest_stands_for_one_repeat_on_each_connection() {
+        let mut watch = RedeliveryWatch::new(Redelivery::Unmarked);
+        watch.connected(true);
+        assert!(watch.may_match(7));
+        watch.has_matched(7);
+        assert!(!watch.may_match(7));
+        watch.connected(true);
+        assert!(watch.may_match(7));
     }
 
     #[test]
