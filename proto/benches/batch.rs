@@ -1,2 +1,2 @@
-//! Placeholder.
+//! Figures of the wire come here.
 fn main() {}

@@ -121,6 +121,11 @@ impl Ledger {
         self.epoch(epoch).map(|epoch| epoch.order)
     }
 
+    /// The epochs that are known in detail, the oldest first.
+    pub fn epochs(&self) -> Vec<Epoch> {
+        self.epochs.iter().map(|epoch| epoch.epoch).collect()
+    }
+
     /// Whether the epoch was ever heard of, as far as the ledger remembers.
     pub fn knows(&self, epoch: Epoch) -> bool {
         self.epoch(epoch).is_some() || self.retired.contains(&epoch)

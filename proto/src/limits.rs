@@ -85,6 +85,15 @@ pub const RECORD_OVERHEAD_BYTES: usize = 32;
 /// Backlog in flight stays within what was acknowledged in the last so long (promise 4).
 pub const BACKLOG_WINDOW: Duration = Duration::from_millis(300);
 
+/// One batch of backlog may always be in flight; this is its size on a link of which nothing is known yet.
+pub const BACKLOG_BATCH_BYTES: u64 = 16 * 1024;
+
+/// On a slow link the batch shrinks down to this.
+pub const BACKLOG_BATCH_BYTES_MIN: u64 = 2 * 1024;
+
+/// A batch should be acknowledged within so long: that is how late it may make a live record.
+pub const BACKLOG_BATCH_TIME: Duration = Duration::from_secs(1);
+
 /// What the gateway pings at, and says in Welcome and Connected.
 pub const PING_INTERVAL: Duration = Duration::from_secs(15);
 

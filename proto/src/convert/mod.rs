@@ -58,3 +58,6 @@ pub enum ConvertError {
 fn at_most(field: &'static str, got: usize, max: usize) -> Result<(), ConvertError> {
     if got > max { Err(ConvertError::TooLarge { field, got, max }) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,3 +174,6 @@ pub enum Action {
     /// Feed `TimerFired` at this time. Replaces the time before.
     ArmTimer(MonoTime),
 }
+
+#[cfg(test)]
+mod tests;

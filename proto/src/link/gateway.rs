@@ -167,3 +167,6 @@ pub enum ShadowUpdate {
         at: UnixMicros,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use lockgate_proto::convert::{decode_entry, decode_record, encode_entry};
 use lockgate_proto::entry::{EntryBody, EntryHeader};
 use lockgate_proto::ids::SessionId;
 use lockgate_proto::ledger::{Fence, Ledger};
+use lockgate_proto::link::frame::GatewayFrame;
 use lockgate_proto::link::gateway::{NewEntry, Step};
 use lockgate_proto::position::{Offset, Position, Stamp};
 use lockgate_proto::ranges::RangeSet;
@@ -38,6 +39,8 @@ pub(crate) struct Backbone {
     state: State,
     /// Every state there was, for going back to.
     history: Vec<State>,
+    /// What was ever settled in any state.
+    settled: BTreeMap<(Epoch, Lane), RangeSet>,
 }
 
 impl Backbone {
@@ -81,6 +84,28 @@ impl Backbone {
         self.history.push(self.state.clone());
         Arc::make_mut(&mut self.state.log).extend_from_slice(entries);
         self.state.ledger = ledger.to_bytes();
+        self.note_settled(ledger);
+    }
+
+    fn note_settled(&mut self, ledger: &Ledger) {
+        for key in ledger.epochs().into_iter().flat_map(|epoch| Lane::ALL.map(|lane| (epoch, lane))) {
+            self.settled.entry(key).or_default().union_with(&ledger.settled(key.0, key.1));
+        }
+    }
+
+    /// No agent is told of anything that was never stored.
+    pub(crate) fn check_told(&self, frame: &GatewayFrame) -> Result<(), TestCaseError> {
+        let told = match frame {
+            GatewayFrame::Welcome(welcome) => &welcome.epochs,
+            GatewayFrame::Ack(ack) => &ack.epochs,
+            GatewayFrame::Reject(_) | GatewayFrame::Pong { .. } | GatewayFrame::GoAway(_) => return Ok(()),
+        };
+        for (epoch, (lane, set)) in told.iter().flat_map(|told| told.lanes.iter().map(|lane| (told.epoch, lane))) {
+            let stored = self.settled.get(&(epoch, *lane)).cloned().unwrap_or_default();
+            let untrue = set.difference(&stored);
+            prop_assert!(untrue.is_empty(), "told as settled and never stored: {:?}", untrue);
+        }
+        Ok(())
     }
 
     /// Ledger and log tell the same story: what the entries add up to is what the ledger says.

@@ -10,7 +10,7 @@ use lockgate_proto::convert::{
 use lockgate_proto::ids::{AgentName, DeviceName, SessionId};
 use lockgate_proto::link::agent::{self, AgentConfig, AgentLink, ReadId};
 use lockgate_proto::link::close::CloseCode;
-use lockgate_proto::link::frame::{GatewayFrame, LinkLimits};
+use lockgate_proto::link::frame::{AgentFrame, GatewayFrame, LinkLimits};
 use lockgate_proto::link::gateway::{self, EdgeConfig, EdgeSession, Now};
 use lockgate_proto::ranges::SeqRange;
 use lockgate_proto::record::{Presence, Record};
@@ -311,6 +311,9 @@ impl World {
             Step::Up(at) => {
                 let bytes = self.connections[at].up.pop_front().expect("the step was possible");
                 let frame = decode_agent_frame(bytes).expect("the agent sends valid frames").expect("of this version");
+                if let (AgentFrame::Publish(_), true) = (&frame, self.twice(choice)) {
+                    self.feed_gateway(at, gateway::Input::Frame(frame.clone()))?;
+                }
                 self.feed_gateway(at, gateway::Input::Frame(frame))
             }
             Step::Down(at) => {
@@ -318,8 +321,14 @@ impl World {
                 let frame =
                     decode_gateway_frame(bytes).expect("the gateway sends valid frames").expect("of this version");
                 let agent = self.connections[at].agent;
-                if let (GatewayFrame::Ack(ack), Some(watch)) = (&frame, &mut self.agents[agent].watch) {
-                    watch.acked(self.now, ack);
+                self.backbone.check_told(&frame)?;
+                if let GatewayFrame::Ack(ack) = &frame {
+                    if self.twice(choice) {
+                        self.feed_agent(agent, agent::Input::Frame(frame.clone()))?;
+                    }
+                    if let Some(watch) = &mut self.agents[agent].watch {
+                        watch.acked(self.now, ack);
+                    }
                 }
                 self.feed_agent(agent, agent::Input::Frame(frame))
             }
@@ -331,6 +340,11 @@ impl World {
             }
             Step::Read(at) => self.answer_read(at, choice),
         }
+    }
+
+    /// Now and then a message comes twice.
+    fn twice(&self, choice: u8) -> bool {
+        choice % 8 == 5 && !self.healed
     }
 
     fn run_request(&mut self, at: usize, choice: u8) -> Result<(), TestCaseError> {

@@ -32,6 +32,8 @@ pub(super) struct LaneState {
     held: RangeSet,
     /// What the gateway says is stored or lost.
     pub(super) told: RangeSet,
+    /// The Welcome's set was as long as can be told: above this number more may be settled than it said.
+    pub(super) untold_above: Option<Seq>,
     /// `told`, and what was sent on this connection, records and gaps.
     pub(super) accounted: RangeSet,
     /// Losses still to be told. INVARIANT: ascending, apart, and apart from `accounted`.
@@ -48,6 +50,7 @@ impl LaneState {
             last: held.last,
             held: held.held.clone(),
             told: RangeSet::new(),
+            untold_above: None,
             accounted: RangeSet::new(),
             gaps: Vec::new(),
             blocked: false,
@@ -71,10 +74,21 @@ impl LaneState {
 
     /// The gateway's truth at the start of a session.
     pub(super) fn welcomed(&mut self, settled: RangeSet) {
+        self.untold_above = (settled.ranges().len() >= SETTLED_RANGES_MAX).then(|| settled.last());
         self.accounted = settled.clone();
         self.told = settled;
         let known = std::mem::take(&mut self.gaps);
         self.learn_gaps(&known);
+    }
+
+    /// What of an answer nobody can have stored: it was neither sent nor told before.
+    pub(super) fn beyond(&self, settled: &RangeSet) -> RangeSet {
+        let mut beyond = settled.difference(&self.accounted);
+        let untold = self.untold_above.and_then(|above| SeqRange::new(above.next(), self.last));
+        if let Some(untold) = untold {
+            beyond.remove(untold);
+        }
+        beyond
     }
 
     /// Notes losses that the queue knows of.

@@ -164,6 +164,7 @@ impl AgentLink {
             GatewayFrame::GoAway(go_away) => self.on_go_away(now, go_away, actions),
             GatewayFrame::Pong { id, server_time } => {
                 if let Some((_, asked)) = self.ping.take_if(|(asked, _)| *asked == id) {
+                    self.flight.round_trip(now.since(asked));
                     actions.push(Action::ServerTime { asked, answered: now, server: server_time });
                 }
             }
@@ -240,12 +241,13 @@ impl AgentLink {
             .find(|state| state.epoch == epoch)
             .map(|state| &mut state.lanes[lane.index()])
             .ok_or_else(|| format!("acknowledges epoch {epoch}, which was not in the Hello"))?;
-        let beyond = set.difference(&state.accounted);
+        let beyond = state.beyond(set);
         if !beyond.is_empty() {
             return Err(format!("acknowledges {beyond:?} of epoch {epoch}, lane {lane}, which was not sent"));
         }
         // Within a session the set only grows; one that was too long to be told whole must not shrink it.
         state.told.union_with(set);
+        state.accounted.union_with(set);
         self.flight.acked(now, state);
         actions.push(Action::Settled { epoch, lane, set: state.told.clone() });
         Ok(())

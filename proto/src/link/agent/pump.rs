@@ -45,6 +45,14 @@ struct Read {
     bytes_max: u64,
 }
 
+/// An answer to a `Read`: when it came, and what was asked.
+#[derive(Clone, Copy, Debug)]
+struct Answered {
+    slot: Slot,
+    read: Read,
+    now: MonoTime,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slots {
     reads: [Option<Read>; 3],
@@ -93,7 +101,7 @@ impl AgentLink {
         if !self.may_send(now) {
             return;
         }
-        self.tell_gaps(actions);
+        self.tell_gaps(now, actions);
         for slot in [Slot::LiveEvents, Slot::LiveTelemetry, Slot::Backlog] {
             if self.slots.reads[slot.index()].is_some() {
                 continue;
@@ -143,7 +151,14 @@ impl AgentLink {
 
     fn room(&mut self, now: MonoTime, slot: Slot) -> u64 {
         let (bytes, records) = self.flight.credit(&self.limits);
-        let credit = if records == 0 { 0 } else { bytes.saturating_sub(self.slots.reserved()) };
+        let credit = if self.flight.is_empty() && self.slots.is_empty() {
+            // However small the window is, one record always goes.
+            bytes.max(1)
+        } else if records == 0 {
+            0
+        } else {
+            bytes.saturating_sub(self.slots.reserved())
+        };
         let room = match slot {
             Slot::LiveEvents | Slot::LiveTelemetry => credit,
             Slot::Backlog => credit.min(self.flight.backlog_room(now, &self.limits)),
@@ -173,13 +188,12 @@ impl AgentLink {
         }
         let sorted = self.sort(&read, records, actions);
         self.slots.starved[slot.index()] = sorted.cut && sorted.records.is_empty();
-        self.publish(slot, &read, sorted.records, actions);
+        self.publish(Answered { slot, read, now }, sorted.records, actions);
     }
 
     /// Parts an answer into what is sent, what nobody wants any more and what nobody can take.
     fn sort(&mut self, read: &Read, records: Vec<ReadRecord>, actions: &mut Vec<Action>) -> Sorted {
         let (mut bytes_left, mut records_left) = self.flight.credit(&self.limits);
-        // However small the window is, one record always goes.
         let must_go = self.flight.is_empty();
         let record_bytes_max = self.record_bytes_max();
         let horizon = self.horizon;
@@ -217,25 +231,26 @@ impl AgentLink {
     }
 
     /// Sends records in as many frames as the bound of a message asks for.
-    fn publish(&mut self, slot: Slot, read: &Read, records: Vec<SequencedRecord>, actions: &mut Vec<Action>) {
+    fn publish(&mut self, answered: Answered, records: Vec<SequencedRecord>, actions: &mut Vec<Action>) {
         let room = self.limits.message_bytes_max.saturating_sub(PUBLISH_OVERHEAD_BYTES).min(PUBLISH_BYTES_TARGET);
         let mut batch: Vec<SequencedRecord> = Vec::new();
         let mut batch_bytes = 0;
         for record in records {
             let bytes = record.record.len() + RECORD_OVERHEAD_BYTES;
             if !batch.is_empty() && (batch_bytes + bytes > room || batch.len() >= PUBLISH_RECORDS_MAX) {
-                self.send_batch(slot, read, std::mem::take(&mut batch), actions);
+                self.send_batch(answered, std::mem::take(&mut batch), actions);
                 batch_bytes = 0;
             }
             batch_bytes += bytes;
             batch.push(record);
         }
         if !batch.is_empty() {
-            self.send_batch(slot, read, batch, actions);
+            self.send_batch(answered, batch, actions);
         }
     }
 
-    fn send_batch(&mut self, slot: Slot, read: &Read, records: Vec<SequencedRecord>, actions: &mut Vec<Action>) {
+    fn send_batch(&mut self, answered: Answered, records: Vec<SequencedRecord>, actions: &mut Vec<Action>) {
+        let Answered { slot, read, now } = answered;
         let backlog = slot == Slot::Backlog;
         let Some(state) = self.lane_mut(read.epoch, read.lane) else { return };
         let numbers: RangeSet = records.iter().filter_map(|record| SeqRange::one(record.seq)).collect();
@@ -248,13 +263,14 @@ impl AgentLink {
             bytes: records.iter().map(|record| record.record.len() as u64).sum(),
             records: records.len() as u64,
             backlog,
+            at: now,
         });
         let publish = Publish { epoch: read.epoch, lane: read.lane, records, backlog, gaps: Vec::new(), last };
         actions.push(Action::Send(AgentFrame::Publish(publish)));
     }
 
     /// Tells losses, one frame of them at a time.
-    fn tell_gaps(&mut self, actions: &mut Vec<Action>) {
+    fn tell_gaps(&mut self, now: MonoTime, actions: &mut Vec<Action>) {
         if self.flight.has_gaps() || self.phase != Phase::Up {
             return;
         }
@@ -264,7 +280,15 @@ impl AgentLink {
             let taken = lane.take_gaps(PUBLISH_GAPS_MAX.saturating_sub(gaps.len()));
             if !taken.is_empty() {
                 let numbers = taken.iter().map(|gap| gap.range).collect();
-                sent.push(Sent { epoch: lane.epoch, lane: lane.lane, numbers, bytes: 0, records: 0, backlog: true });
+                sent.push(Sent {
+                    epoch: lane.epoch,
+                    lane: lane.lane,
+                    numbers,
+                    bytes: 0,
+                    records: 0,
+                    backlog: true,
+                    at: now,
+                });
                 gaps.extend(taken);
             }
         }
