@@ -147,3 +147,69 @@ impl<V> Shadow<V> {
         self.last_seen = self.last_seen.max(Some(at));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn metric(at: usize) -> MetricName {
+        MetricName::new(format!("metric-{at}")).unwrap()
+    }
+
+    fn tell(shadow: &mut Shadow<usize>, agent: &AgentName, order: ReadingOrder, told: Told<usize>) {
+        let teller = Teller {
+            agent,
+            order,
+            backlog: order.seq.is_multiple_of(2),
+            received_at: UnixMicros(order.seq.cast_signed()),
+        };
+        shadow.apply(&teller, told);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_order_of_arrival_the_newest_of_each_metric_stays(
+            records in prop::collection::vec((0u64..3, 0usize..4), 1..40).prop_shuffle(),
+            arrival in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
+        ) {
+            let agent = AgentName::new("pi").unwrap();
+            let order = |at: usize| ReadingOrder { epoch_order: records[at].0, seq: at as u64 };
+            let mut shadow = Shadow::new(agent.clone());
+            // Any order, some of them twice, and at last all that are missing.
+            let arrivals = arrival.iter().map(|at| at.index(records.len())).chain(0..records.len());
+            for at in arrivals {
+                let value = Told::Metric { metric: metric(records[at].1), sampled_at: UnixMicros(0), value: at };
+                tell(&mut shadow, &agent, order(at), value);
+                tell(&mut shadow, &agent, order(at), Told::Online { online: at % 3 == 0, at: UnixMicros(0) });
+            }
+            let mut newest = BTreeMap::new();
+            for (at, (_, of)) in records.iter().enumerate() {
+                let best = newest.entry(metric(*of)).or_insert(at);
+                if order(*best) < order(at) {
+                    *best = at;
+                }
+            }
+            let kept: BTreeMap<_, _> = shadow.metrics.iter().map(|(metric, slot)| (metric.clone(), slot.value)).collect();
+            prop_assert_eq!(kept, newest);
+            let last = (0..records.len()).max_by_key(|at| order(*at)).unwrap();
+            prop_assert_eq!(shadow.online, Some(last % 3 == 0));
+        }
+    }
+
+    #[test]
+    fn a_device_of_endless_metrics_forgets_those_silent_longest() {
+        let agent = AgentName::new("pi").unwrap();
+        let mut shadow = Shadow::new(agent.clone());
+        for at in 0..METRICS_PER_DEVICE_MAX + 10 {
+            let order = ReadingOrder { epoch_order: 1, seq: at as u64 };
+            let value = Told::Metric { metric: metric(at), sampled_at: UnixMicros(0), value: at };
+            tell(&mut shadow, &agent, order, value);
+        }
+        assert_eq!(shadow.metrics.len(), METRICS_PER_DEVICE_MAX);
+        assert!(!shadow.metrics.contains_key(&metric(9)) && shadow.metrics.contains_key(&metric(10)));
+    }
+}

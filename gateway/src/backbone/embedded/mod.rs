@@ -123,6 +123,8 @@ impl EmbeddedBackbone {
             retention: options.retention,
             clock: options.clock,
             maintenance_interval: options.maintenance_interval,
+            file: folder.file_in_place(),
+            folder,
             lock,
         };
         thread::Builder::new()

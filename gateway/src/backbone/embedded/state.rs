@@ -26,6 +26,9 @@ pub(super) enum WriteError {
     /// SQLite refused.
     #[error(transparent)]
     Sql(#[from] rusqlite::Error),
+    /// The file that is written is no longer the one that will be read at the next start.
+    #[error("the database file was moved or replaced under the gateway; put it back, or start the gateway anew")]
+    Moved,
     /// There are no stamps to give.
     #[error(transparent)]
     Random(#[from] RandomFailed),
@@ -35,7 +38,7 @@ impl WriteError {
     pub(super) fn meaning(&self) -> BackboneError {
         match self {
             WriteError::Sql(failure) => store::meaning(failure),
-            WriteError::Random(failure) => BackboneError::Unavailable { reason: failure.to_string() },
+            WriteError::Random(_) | WriteError::Moved => BackboneError::Unavailable { reason: self.to_string() },
         }
     }
 }

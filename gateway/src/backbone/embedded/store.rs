@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -91,11 +92,18 @@ pub enum OpenError {
 #[derive(Clone)]
 pub(super) struct Folder {
     database: PathBuf,
-    busy_timeout: Duration,
+    pub(super) busy_timeout: Duration,
 }
 
 /// The right to use a folder, for as long as this lives.
 pub(super) struct FolderLock(#[expect(dead_code, reason = "open is all it has to be")] File);
+
+/// One file, by whatever name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
 
 impl Folder {
     /// Makes the folder where it is missing, and takes its lock.
@@ -132,6 +140,13 @@ impl Folder {
         }
         prepare_writer(&mut store, version).map_err(|source| self.refusal(source))?;
         Ok(store)
+    }
+
+    /// The file that the path names now. Another one than at the start: someone put a file in its place, and
+    /// what is still written to the old one is lost.
+    pub(super) fn file_in_place(&self) -> Option<FileId> {
+        let metadata = fs::metadata(&self.database).ok()?;
+        Some(FileId { device: metadata.dev(), inode: metadata.ino() })
     }
 
     /// Opens a connection that can only read.

@@ -10,12 +10,12 @@ use lockgate_proto::ids::RoomId;
 use lockgate_proto::time::UnixMicros;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::prepare::StepRequest;
 use super::retention::{self, Horizon};
 use super::state::{OpenRequest, State, WriteError};
-use super::store::{FolderLock, meaning};
+use super::store::{FileId, Folder, FolderLock, meaning};
 use super::{Clock, Retention};
 use crate::backbone::{BackboneError, Feed, Health, Opened, Stepped};
 
@@ -30,6 +30,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between two slices of retention, steps have this long to come.
 const SLICE_PAUSE: Duration = Duration::from_millis(5);
+
+/// A checkpoint waits so long for readers; steps wait with it.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(50);
 
 /// What a probe writes: enough to need room of its own.
 const PROBE_BYTES: i64 = 64 * 1024;
@@ -64,6 +67,9 @@ pub(super) struct Writer {
     pub(super) retention: Retention,
     pub(super) clock: Clock,
     pub(super) maintenance_interval: Duration,
+    pub(super) folder: Folder,
+    /// The file that `store` writes.
+    pub(super) file: Option<FileId>,
     /// Last, so that the folder is free only when the database is closed.
     #[expect(dead_code, reason = "held is all it has to be")]
     pub(super) lock: FolderLock,
@@ -133,6 +139,7 @@ impl Writer {
 
     /// Writes a group as one transaction; returns the request that came behind it and is no write.
     fn write_group(&mut self, first: Request) -> Option<Request> {
+        let changes_before = self.store.total_changes();
         let mut answers = Vec::new();
         let mut behind = None;
         let mut outcome = self.store.execute_batch("BEGIN IMMEDIATE").map_err(WriteError::Sql);
@@ -159,7 +166,7 @@ impl Writer {
             }
         }
         let committed = outcome.and_then(|()| self.commit());
-        self.finish(committed, answers);
+        self.finish(changes_before, committed, answers);
         behind
     }
 
@@ -184,16 +191,22 @@ impl Writer {
 
     fn commit(&mut self) -> Result<(), WriteError> {
         self.state.before_commit(&self.store)?;
+        if self.folder.file_in_place() != self.file {
+            return Err(WriteError::Moved);
+        }
         self.store.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }
 
     /// DURABILITY: nothing is published or answered before the commit is on the disk.
-    fn finish(&mut self, committed: Result<(), WriteError>, answers: Vec<Answer>) {
+    fn finish(&mut self, changes_before: u64, committed: Result<(), WriteError>, answers: Vec<Answer>) {
         let failed = match committed {
             Ok(()) => {
                 self.state.committed();
-                self.set_health(Health::Up);
+                // A group that wrote nothing, all of it being refused, says nothing of the disk.
+                if self.store.total_changes() != changes_before {
+                    self.set_health(Health::Up);
+                }
                 None
             }
             Err(failure) => {
@@ -286,10 +299,13 @@ impl Writer {
 
     /// Moves the write-ahead log into the database, and cuts it, as far as no reader is in the way.
     fn checkpoint(&self) {
-        let busy = self.store.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-        match busy {
+        let checkpointed = self.store.busy_timeout(CHECKPOINT_PATIENCE).and_then(|()| {
+            let busy = self.store.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+            self.store.busy_timeout(self.folder.busy_timeout).and(busy)
+        });
+        match checkpointed {
             Ok(false) => {}
-            Ok(true) => tracing::debug!("A reader keeps the write-ahead log from being cut."),
+            Ok(true) => debug!("A reader keeps the write-ahead log from being cut."),
             Err(failure) => warn!(%failure, "Cannot move the write-ahead log into the database; trying again."),
         }
     }

@@ -104,6 +104,32 @@ async fn two_gateways_do_not_share_a_folder() {
 }
 
 #[tokio::test]
+async fn nothing_is_acknowledged_into_a_file_that_was_moved_away() {
+    let folder = TempDir::new().unwrap();
+    let backbone = open(folder.path()).unwrap();
+    let ledger = opened(&backbone, 1).await;
+    let (path, aside) = (folder.path().join("gateway.db"), folder.path().join("aside.db"));
+    fs::rename(&path, &aside).unwrap();
+    let failed = backbone.step(&agent(), &large_step(&ledger, 1, 1, 1)).await;
+    assert!(matches!(&failed, Err(failure) if failure.to_string().contains("moved or replaced")), "{failed:?}");
+    fs::write(&path, b"another").unwrap();
+    assert!(backbone.step(&agent(), &large_step(&ledger, 1, 1, 1)).await.is_err());
+    fs::rename(&aside, &path).unwrap();
+    assert_eq!(backbone.step(&agent(), &large_step(&ledger, 1, 1, 1)).await, Ok(Stepped::Done));
+}
+
+#[tokio::test]
+async fn refused_steps_do_not_make_a_full_disk_look_well() {
+    let folder = TempDir::new().unwrap();
+    let backbone = open(folder.path()).unwrap();
+    let ledger = opened(&backbone, 1).await;
+    tamper(&backbone, "PRAGMA max_page_count = 30").await;
+    assert!(backbone.step(&agent(), &large_step(&ledger, 1, 1, 50)).await.is_err());
+    assert_eq!(backbone.step(&agent(), &large_step(&ledger, 7, 1, 1)).await, Ok(Stepped::Refused));
+    assert!(matches!(*backbone.health().borrow(), Health::Down { .. }));
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("gateway.db");
