@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use lockgate_proto::ids::RoomId;
+use lockgate_proto::limits::SERVER_MESSAGE_BYTES_MAX;
 use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::position::Position;
 use lockgate_proto::wire;
@@ -193,11 +194,16 @@ impl Session<'_> {
     }
 
     async fn reply(&mut self, id: u32, answer: Result<Body, RequestError>) -> Result<(), End> {
-        let body = answer.unwrap_or_else(|error| {
+        let mut frame = answer.map(|body| reply::encode(id, body));
+        if frame.as_ref().is_ok_and(|frame| frame.len() > SERVER_MESSAGE_BYTES_MAX) {
+            let message = "the answer does not fit into one message; ask for less at a time";
+            frame = Err(RequestError::new(wire::ErrorCode::Limited, "", message));
+        }
+        let frame = frame.unwrap_or_else(|error| {
             Counter::ClientErrors.tick();
-            reply::error(&error)
+            reply::encode(id, reply::error(&error))
         });
-        self.tell(id, body).await
+        self.peer.send(frame).await
     }
 
     async fn answer(&mut self, question: Question) -> Result<Body, RequestError> {
