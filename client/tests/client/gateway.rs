@@ -4,11 +4,9 @@ use lockgate_client::{ClientOptions, GatewayUrl, TokenSource};
 use lockgate_proto::wire;
 use lockgate_proto::wire::client_frame::Request;
 use lockgate_proto::wire::server_frame::Body;
-use lockgate_runtime::link::{Link, LinkOptions, Received, Role, Transport};
+use lockgate_runtime::link::{Link, LinkOptions, Received};
 use prost::Message as _;
 use tokio::net::TcpListener;
-use tokio_tungstenite::accept_hdr_async;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request as Asked, Response};
 
 pub(crate) struct Script {
     listener: TcpListener,
@@ -27,16 +25,9 @@ impl Script {
     }
 
     /// Takes the next connection, up to and with its first request; gives the token.
-    #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
     pub(crate) async fn accept(&self) -> (Session, u32, String) {
         let tcp = self.listener.accept().await.unwrap().0;
-        let agree = |_: &Asked, mut response: Response| -> Result<Response, ErrorResponse> {
-            response.headers_mut().insert("Sec-WebSocket-Protocol", "lockgate.client.v1".parse().unwrap());
-            Ok(response)
-        };
-        let stream: Box<dyn Transport> = Box::new(tcp);
-        let stream = accept_hdr_async(stream, agree).await.unwrap().into_inner();
-        let link = Link::over(stream, Vec::new(), Role::Server, &LinkOptions::client_at_gateway()).await;
+        let link = Link::accept(tcp, "lockgate.client.v1", &LinkOptions::client_at_gateway()).await.unwrap();
         let mut session = Session { link };
         let (id, request) = session.request().await;
         let Request::Connect(connect) = request else { panic!("the first request is connect: {request:?}") };

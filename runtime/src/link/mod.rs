@@ -4,6 +4,7 @@
 //! by [`Link::over`]. Messages that were fed leave while [`Link::receive`] waits, so that a loop which
 //! selects on it needs no task for writing; where writing must not hold up reading, [`Link::split`].
 
+mod accept;
 mod halves;
 mod options;
 
