@@ -238,11 +238,27 @@ impl Timing {
     }
 }
 
+/// The figures of this process.
+#[derive(Clone)]
+pub struct Figures(PrometheusHandle);
+
+impl Figures {
+    /// All of them, in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Tidies up what nobody has scraped; without it, durations pile up.
+    pub fn run_upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
 /// The recorder of this process, installed at the first call.
 ///
 /// # Errors
 /// Another recorder has been installed before, by someone else.
-pub fn install() -> Result<PrometheusHandle, InstallError> {
+pub fn install() -> Result<Figures, InstallError> {
     // One per process by nature: the `metrics` macros write to a global recorder.
     static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     HANDLE
@@ -253,6 +269,7 @@ pub fn install() -> Result<PrometheusHandle, InstallError> {
                 .ok()
         })
         .clone()
+        .map(Figures)
         .ok_or(InstallError)
 }
 

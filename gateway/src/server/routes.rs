@@ -11,14 +11,13 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use lockgate_runtime::Supervisor;
 use lockgate_runtime::link::LinkOptions;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tracing::{debug, error};
 
 use crate::auth;
 use crate::backbone::Health;
 use crate::context::Context;
 use crate::edge_session::Visitor;
-use crate::metrics::{Counter, HandshakeReason, SessionKind};
+use crate::metrics::{Counter, Figures, HandshakeReason, SessionKind};
 use crate::peer::Peer;
 use crate::server::accept::Visit;
 use crate::server::upgrade::{PendingSocket, agree};
@@ -43,9 +42,9 @@ pub(crate) fn router(context: Context, supervisor: Supervisor) -> Router {
 }
 
 /// The listener for metrics.
-pub(crate) fn metrics_router(handle: PrometheusHandle) -> Router {
+pub(crate) fn metrics_router(figures: Figures) -> Router {
     let render = move || {
-        let text = handle.render();
+        let text = figures.render();
         std::future::ready(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
     };
     Router::new().route("/metrics", get(render)).fallback(not_found)
