@@ -159,6 +159,14 @@ pub enum BackboneError {
 }
 
 impl BackboneError {
+    /// What happened, without the words that say whose error it is.
+    pub fn reason(&self) -> &str {
+        match self {
+            BackboneError::Unavailable { reason } => reason,
+            BackboneError::Damaged { what } => what,
+        }
+    }
+
     /// Whether asking again may succeed without anyone's help.
     pub fn may_retry(&self) -> bool {
         match self {

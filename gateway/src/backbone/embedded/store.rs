@@ -17,11 +17,11 @@ const LOCK_FILE: &str = "gateway.lock";
 /// Statements that a connection keeps compiled.
 const STATEMENTS_KEPT: usize = 32;
 
-/// After a checkpoint the write-ahead log is cut to this size.
+/// A write-ahead log that a reader has let grow beyond this is cut to it.
 const JOURNAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;
 
 /// The writer moves the write-ahead log into the database when it has so many pages of 4 KiB.
-const CHECKPOINT_PAGES: i64 = 8_192;
+const CHECKPOINT_PAGES: i64 = 4_096;
 
 /// Larger files are not read as a whole at the start; SQLite then finds damage where it meets it.
 const CHECKED_WHOLE_BYTES_MAX: u64 = 256 * 1024 * 1024;

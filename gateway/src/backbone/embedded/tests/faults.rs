@@ -119,6 +119,18 @@ async fn nothing_is_acknowledged_into_a_file_that_was_moved_away() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_full_is_found_well_without_anyones_asking() {
+    let folder = TempDir::new().unwrap();
+    let backbone = open(folder.path()).unwrap();
+    let ledger = opened(&backbone, 1).await;
+    tamper(&backbone, "PRAGMA max_page_count = 30").await;
+    assert!(backbone.step(&agent(), &large_step(&ledger, 1, 1, 50)).await.is_err());
+    let mut health = backbone.health();
+    tamper(&backbone, "PRAGMA max_page_count = 100000").await;
+    health.wait_for(|health| *health == Health::Up).await.unwrap();
+}
+
+#[tokio::test]
 async fn refused_steps_do_not_make_a_full_disk_look_well() {
     let folder = TempDir::new().unwrap();
     let backbone = open(folder.path()).unwrap();
