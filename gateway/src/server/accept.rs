@@ -63,7 +63,8 @@ pub(crate) async fn run(
     }
 }
 
-/// Says no without waiting: whoever does not take the few bytes at once does not get them.
+/// Says no without waiting. Whoever has sent its request already may see a reset instead of the answer: to
+/// read what is refused would be to let it in.
 fn refuse(stream: &TcpStream, address: SocketAddr, reason: RefusedReason) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
         content-type: application/json\r\n\r\n\
