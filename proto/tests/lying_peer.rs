@@ -135,7 +135,7 @@ fn any_gateway_frame() -> impl Strategy<Value = GatewayFrame> {
 }
 
 fn name() -> AgentName {
-    AgentName::new("edge-1").unwrap()
+    AgentName::new("edge-1").expect("it is a name")
 }
 
 fn session() -> EdgeSession {
@@ -179,7 +179,7 @@ fn feed_gateway(frames: Vec<AgentFrame>) -> Result<(), TestCaseError> {
                         });
                     }
                     gateway::Action::Step(step) => {
-                        ledger = Ledger::from_bytes(&step.ledger.to_bytes()).unwrap();
+                        ledger = Ledger::from_bytes(&step.ledger.to_bytes()).expect("it was just written");
                         inputs.push(gateway::Input::StepDone);
                     }
                     gateway::Action::Send(frame) => {
@@ -226,7 +226,7 @@ fn feed_agent(frames: Vec<GatewayFrame>) -> Result<(), TestCaseError> {
                 }
                 // Nothing of the current epoch that does not exist yet may ever count as settled.
                 agent::Action::Settled { epoch, set, .. } => {
-                    settled_before_sent |= epoch == Epoch(3) && set.last() > Seq::new(10)
+                    settled_before_sent |= epoch == Epoch(3) && set.last() > Seq::new(10);
                 }
                 _ => {}
             }
@@ -301,7 +301,7 @@ fn welcomed() -> EdgeSession {
     let (build, capabilities) = (String::new(), Vec::new());
     let hello = Hello { agent: name(), epochs, clock: None, build, capabilities, gaps: Vec::new() };
     session.handle(now(0), gateway::Input::Frame(AgentFrame::Hello(hello)), &mut actions);
-    ledger.open_session(SessionId(1), &[Epoch(1)]).unwrap();
+    ledger.open_session(SessionId(1), &[Epoch(1)]).expect("nobody came before");
     session.handle(now(0), gateway::Input::Opened(ledger), &mut actions);
     assert_eq!(closed_with(&actions), None);
     session

@@ -1,5 +1,5 @@
 use super::*;
-use crate::gap::GapReason;
+use crate::gap::{GapReason, TimeSpan};
 use crate::limits::{EPOCHS_HELD_MAX, READ_RETRY, SETTLED_RANGES_MAX, TIME_INTERVAL};
 use crate::link::frame::{Ack, EpochSettled, GoAway, LaneHeld, LinkLimits, Publish, Reject, Welcome};
 
@@ -292,7 +292,7 @@ fn what_the_queue_no_longer_has_is_told_as_a_gap() {
         lane: T,
         range: range(10, u64::MAX),
         reason: GapReason::Power,
-        span: Default::default(),
+        span: TimeSpan::default(),
     };
     desk.connect(vec![holey, held(CURRENT, 0)], vec![power], Vec::new());
     let (request, ..) = desk.reads.remove(0);
