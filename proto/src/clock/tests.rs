@@ -1,3 +1,5 @@
+//! Which clocks are believed, and what that makes of the times of readings.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The bytes of the wire, fixed by golden ones, and what never gets through.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! A ledger adds up, tells what vanished, and never takes the same twice.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! A reader takes one unbroken history, and learns when there is another.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -9,12 +9,14 @@ mod backbone;
 mod promises;
 mod queue;
 mod random;
+mod script;
 mod world;
 
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use world::{Fault, Op, Rules, World};
+use script::{Fault, Op, Rules};
+use world::World;
 
 fn any_fault() -> impl Strategy<Value = Fault> {
     prop_oneof![

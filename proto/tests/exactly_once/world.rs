@@ -1,5 +1,7 @@
 //! Agents, wire, gateways and backbone in one thread, stepped by a script.
 
+mod ending;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -22,66 +24,10 @@ use crate::backbone::{Answer, Backbone, Request};
 use crate::promises::Watch;
 use crate::queue::{Before, Queue};
 use crate::random::Random;
+use crate::script::{Fault, Op, Rules};
 
 const BEGIN: UnixMicros = UnixMicros(1_700_000_000_000_000);
 const RECORD_BYTES_MAX: usize = 100;
-
-/// What a script is made of. `second`: the other agent, where there is a copy.
-#[derive(Clone, Debug)]
-pub(crate) enum Op {
-    Append {
-        second: bool,
-        events: bool,
-        count: u8,
-    },
-    /// A record that no gateway can use: undecodable, or too large.
-    AppendBad {
-        second: bool,
-        huge: bool,
-    },
-    Sync {
-        second: bool,
-    },
-    Connect {
-        second: bool,
-    },
-    /// Lets something happen that can, `steps` times; `choice` says what.
-    Run {
-        choice: u8,
-        steps: u8,
-    },
-    Wait(u16),
-    Fault {
-        second: bool,
-        fault: Fault,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Fault {
-    /// The agent sees its connection break; the gateway goes on with what is on the wire.
-    BreakLink,
-    /// The gateway's process dies; what it asked of the backbone may still be done.
-    CrashGateway,
-    KillAgent,
-    LosePower,
-    RollBackStore(u8),
-    /// A request that was given up, or done once already, is done now.
-    RunGhost(u8),
-    Evict,
-    Corrupt(u8),
-    SaveCard,
-    PutBackCard(u8),
-    CloneCard,
-    WipeCard,
-}
-
-#[derive(Clone, Default)]
-pub(crate) struct Rules {
-    pub(crate) window_bytes: u64,
-    pub(crate) window_records: u64,
-    pub(crate) retention_millis: Option<u64>,
-}
 
 struct Agent {
     queue: Queue,
@@ -552,78 +498,6 @@ impl World {
                 gateway::Action::Alarm(_) => {}
             }
         }
-        Ok(())
-    }
-
-    /// No more faults. One agent after the other comes, a copy as well, until each has settled.
-    pub(crate) fn heal(&mut self) -> Result<(), TestCaseError> {
-        self.healed = true;
-        for at in 0..self.agents.len() {
-            for other in (0..self.agents.len()).filter(|other| *other != at) {
-                self.break_link(other)?;
-            }
-            // Something is always measured: it shows whether a connection is still good.
-            for lane in Lane::ALL {
-                self.append(at, lane, None)?;
-            }
-            self.settle(at)?;
-        }
-        Ok(())
-    }
-
-    fn settle(&mut self, at: usize) -> Result<(), TestCaseError> {
-        for _ in 0..400 {
-            while let Some(step) = self.steps().first().copied() {
-                self.run(step, 255)?;
-                self.now = self.now + Duration::from_millis(1);
-            }
-            if self.agents[at].connection.is_none() {
-                if self.agents[at].closed == Some(CloseCode::AgentTwice) {
-                    self.restart(at, None, Before::Kill)?;
-                }
-                self.connect(at)?;
-                continue;
-            }
-            if self.is_settled(at) {
-                return Ok(());
-            }
-            self.wait(Duration::from_millis(500))?;
-        }
-        prop_assert!(false, "agent {} does not settle: {:?}", at, self.agents[at].link);
-        Ok(())
-    }
-
-    /// The queue is free to release all.
-    fn is_settled(&self, at: usize) -> bool {
-        let lanes = self.agents[at].queue.epochs.iter().flat_map(|file| &file.lanes);
-        lanes.into_iter().all(|lane| lane.records.keys().all(|seq| lane.settled.contains(*seq)))
-    }
-
-    pub(crate) fn check_the_end(&self) -> Result<(), TestCaseError> {
-        let ledger = self.backbone.ledger();
-        let stored: BTreeMap<_, _> = self.backbone.stored().into_iter().collect();
-        for (key, bytes) in &stored {
-            let made = self.made.get(key).map(|made| &made.bytes);
-            prop_assert_eq!(made, Some(bytes), "the log says what nobody made: {:?}", key);
-        }
-        for ((epoch, lane, seq), made) in &self.made {
-            let held = self.agents.iter().any(|agent| agent.queue.epochs.iter().any(|file| file.epoch == *epoch));
-            // An epoch that neither a store nor a card knows has left no trace at all.
-            if !ledger.knows(*epoch) {
-                prop_assert!(!held, "an epoch is held and unknown");
-                continue;
-            }
-            let key = (*epoch, *lane, *seq);
-            prop_assert!(ledger.settled(*epoch, *lane).contains(*seq), "neither stored nor told: {:?}", key);
-            prop_assert!(made.usable || !stored.contains_key(&key), "stored what can't be used: {:?}", key);
-        }
-        for agent in &self.agents {
-            for key in agent.queue.records().filter(|key| self.made[key].usable) {
-                let aged = self.rules.retention_millis.is_some();
-                prop_assert!(aged || stored.contains_key(&key), "held, and told as lost: {:?}", key);
-            }
-        }
-        prop_assert_eq!(ledger.totals().pending, 0);
         Ok(())
     }
 }

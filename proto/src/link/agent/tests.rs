@@ -1,3 +1,5 @@
+//! The agent's end, input by input: order, credit, backlog, and what becomes a gap.
+
 use super::*;
 use crate::gap::{GapReason, TimeSpan};
 use crate::limits::{EPOCHS_HELD_MAX, READ_RETRY, SETTLED_RANGES_MAX, TIME_INTERVAL};

@@ -1,3 +1,5 @@
+//! The gateway's end, input by input: steps, answers, rejected and found records.
+
 use super::*;
 use crate::convert::encode_record;
 use crate::gap::{Gap, GapReason, TimeSpan};
