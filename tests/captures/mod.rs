@@ -28,7 +28,7 @@ fn a_smart_meter_on_a_serial_port_is_seen_as_it_spoke() -> Result<()> {
     let replay = Replay::onto_port(folder, &case("dsmr5-p1").join("input.bin"), &port)?;
     let plan = AgentPlan::new("agent-1", &gateway.url(), &gateway.agent_token("agent-1")?);
     let mut watch = Watch::start(folder, &gateway.url(), &gateway.user_token()?, &["--since", "start"])?;
-    let mut agent = Agent::start(folder, &plan.serial("p1", &port, "dsmr5-p1"))?;
+    let mut agent = Agent::start(folder, &plan.serial_with("p1", &port, "dsmr5-p1", ""))?;
     replay.played(wait::PATIENCE)?;
     watch.until("all readings", wait::PATIENCE, |lines| expected.count_of(lines) >= expected.len())?;
     agent.stop(wait::PATIENCE)?;

@@ -68,8 +68,14 @@ impl AgentPlan {
 
     /// Adds a broker whose devices are read by a shipped profile.
     #[must_use]
-    pub fn mqtt(mut self, url: &str, profile: &str) -> AgentPlan {
-        let block = format!("\n[[mqtt]]\nname = {profile:?}\nurl = {url:?}\nprofile = {profile:?}\n");
+    pub fn mqtt(self, url: &str, profile: &str) -> AgentPlan {
+        self.mqtt_with(url, profile, "")
+    }
+
+    /// Adds a broker whose devices are read by a shipped profile, and further keys.
+    #[must_use]
+    pub fn mqtt_with(mut self, url: &str, profile: &str, keys: &str) -> AgentPlan {
+        let block = format!("\n[[mqtt]]\nname = {profile:?}\nurl = {url:?}\nprofile = {profile:?}\n{keys}\n");
         self.sources.push_str(&block);
         self
     }

@@ -37,7 +37,8 @@ impl Scene {
         let token = gateway.user_token()?;
         let (url, ports) = (gateway.url(), folder.join("ports"));
         let plan = AgentPlan::new("agent-1", &url, &gateway.agent_token("agent-1")?).fleet(FLEET, &ports);
-        let plan = plan.mqtt(&broker.url(), "lockgate-room");
+        // The simulator's broker does not mark what it sends again; Mosquitto does.
+        let plan = plan.mqtt_with(&broker.url(), "lockgate-room", "redelivery = \"unmarked\"");
         let watch = Watch::start(folder, &url, &token, &["--since", "start"])?;
         let mut viewer = Command::new(ours("lockgate")?);
         viewer.args(["watch", SITE, "--url", &url, "--token", &token]).stdout(Stdio::inherit());
