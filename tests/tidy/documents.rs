@@ -8,7 +8,7 @@ pub(crate) fn names_no_machine(tree: &Tree) -> Vec<String> {
         [("/ro", "ot/"), ("/ho", "me/"), ("/wo", "rk/"), ("crates", ".io/"), ("registry.", "npmjs"), ("pypi", ".org")]
             .map(|(head, tail)| format!("{head}{tail}"))
             .to_vec();
-    let exempt = |file: &&SourceFile| !file.path.ends_with(".lock") && !file.path.ends_with("package-lock.json");
+    let exempt = |file: &&SourceFile| !file.is_kind("lock") && !file.path.ends_with("package-lock.json");
     let mut offences = Vec::new();
     for file in tree.files.iter().filter(exempt) {
         for (line, text) in file.lines() {
@@ -32,7 +32,7 @@ pub(crate) fn names_no_machine(tree: &Tree) -> Vec<String> {
 /// Relative links of Markdown files lead to files that exist.
 pub(crate) fn links_resolve(tree: &Tree) -> Vec<String> {
     let mut offences = Vec::new();
-    for file in tree.files.iter().filter(|file| file.path.ends_with(".md")) {
+    for file in tree.files.iter().filter(|file| file.is_kind("md")) {
         let folder = root().join(&file.path).parent().map(ToOwned::to_owned).unwrap_or_default();
         for (line, text) in file.lines() {
             for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

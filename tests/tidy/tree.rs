@@ -25,7 +25,12 @@ impl SourceFile {
     }
 
     pub(crate) fn is_rust(&self) -> bool {
-        self.path.ends_with(".rs")
+        self.is_kind("rs")
+    }
+
+    /// By what stands after the last dot of its name.
+    pub(crate) fn is_kind(&self, extension: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|own| own == extension)
     }
 
     /// Whether the file is test code as a whole.
