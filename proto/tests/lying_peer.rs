@@ -214,7 +214,7 @@ fn feed_agent(frames: Vec<GatewayFrame>) -> Result<(), TestCaseError> {
                 agent::Action::Read { request, range, .. } => {
                     let records = (range.first().get()..=range.last().get().min(10)).map(|seq| ReadRecord {
                         seq: Seq::new(seq),
-                        taken_at: UnixMicros(1),
+                        taken_at: Some(UnixMicros(1)),
                         record: Bytes::from_static(b"record"),
                     });
                     let (records, missing) = (records.collect(), RangeSet::new());

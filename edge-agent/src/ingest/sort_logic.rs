@@ -2,7 +2,8 @@
 //!
 //! Pure. One record is of one device, of one clock, and either present or past; the order of the
 //! readings of a device is kept. What a device does not date is dated by its arrival, in the world's
-//! time where that is known, else by the boot's own clock, to be repaired before it is sent.
+//! time where that is known, else by the boot's own clock, to be repaired before it is sent. Taken it
+//! was when it arrived, whatever the device says of its readings' age.
 
 use lockgate_codec::{DeadLetter, DeadLetterReason, Decoded, Output};
 use lockgate_proto::convert::encode_record;
@@ -32,11 +33,17 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// The time as it stands in a record, and whose it is.
-    fn taken(self) -> (UnixMicros, TakenAt) {
+    /// The time of what is not dated, as it stands in a record.
+    fn at(self) -> UnixMicros {
+        self.wall.unwrap_or(UnixMicros(self.mono.micros()))
+    }
+
+    /// When a record was taken; `dated`: by the device.
+    fn taken(self, dated: bool) -> TakenAt {
         match self.wall {
-            Some(wall) => (wall, TakenAt::Wall(wall)),
-            None => (UnixMicros(self.mono.micros()), TakenAt::Mono(self.mono)),
+            Some(wall) => TakenAt::Wall(wall),
+            None if dated => TakenAt::MonoDated(self.mono),
+            None => TakenAt::Mono(self.mono),
         }
     }
 }
@@ -62,7 +69,8 @@ pub fn sort(outputs: Vec<Output>, arrival: Arrival, digest: Option<u64>) -> Sort
         match output {
             Output::Reading(decoded) => add(&mut groups, decoded, arrival),
             Output::Presence { device, online, time, retained } => {
-                let (at, taken) = time.map_or(arrival.taken(), |time| (time, TakenAt::Wall(time)));
+                let taken = arrival.taken(time.is_some());
+                let at = time.unwrap_or(arrival.at());
                 let record = Record::Presence(Presence { device, online, at, retained });
                 events.push((NewRecord { taken, payload: encode_record(&record) }, 1));
             }
@@ -72,7 +80,7 @@ pub fn sort(outputs: Vec<Output>, arrival: Arrival, digest: Option<u64>) -> Sort
     let mut telemetry = Vec::new();
     for group in groups {
         let count = group.readings.len();
-        let taken = group.taken();
+        let taken = arrival.taken(group.dated);
         let record = Record::Telemetry(Telemetry {
             device: group.device,
             readings: group.readings,
@@ -94,28 +102,17 @@ pub fn sort(outputs: Vec<Output>, arrival: Arrival, digest: Option<u64>) -> Sort
 struct Group {
     device: DeviceName,
     historical: bool,
-    own_time: bool,
-    arrival: Arrival,
+    /// The times are the world's: by the device, or because the world's time is known.
+    dated: bool,
     bytes: usize,
     readings: Vec<Reading>,
 }
 
-impl Group {
-    fn taken(&self) -> TakenAt {
-        match self.readings.first() {
-            Some(first) if self.own_time => TakenAt::Wall(first.sampled_at),
-            Some(_) | None => self.arrival.taken().1,
-        }
-    }
-}
-
 fn add(groups: &mut Vec<Group>, decoded: Decoded, arrival: Arrival) {
     let Decoded { device, metric, unit, value, quality, time, retained, historical } = decoded;
-    let (sampled_at, own_time) = match time {
-        Some(time) => (time, true),
-        // Where the world's time is known, readings of both kinds go into one record.
-        None => (arrival.taken().0, arrival.wall.is_some()),
-    };
+    let sampled_at = time.unwrap_or(arrival.at());
+    // Where the world's time is known, readings of both kinds go into one record.
+    let dated = time.is_some() || arrival.wall.is_some();
     // A retained message without a time was true at some time before; it must not look fresh.
     let quality = match quality {
         Quality::Good if retained && time.is_none() => Quality::Uncertain(Quality::RETAINED.into()),
@@ -127,7 +124,7 @@ fn add(groups: &mut Vec<Group>, decoded: Decoded, arrival: Arrival) {
     // The last group of the device, or a new one: an earlier one would change the order of its readings.
     let last = groups.iter_mut().rev().find(|group| group.device == device);
     let fits = |group: &&mut Group| {
-        (group.historical, group.own_time) == (historical, own_time)
+        (group.historical, group.dated) == (historical, dated)
             && group.readings.len() < READINGS_PER_RECORD_MAX
             && group.bytes + bytes <= RECORD_BYTES_TARGET
     };
@@ -136,7 +133,7 @@ fn add(groups: &mut Vec<Group>, decoded: Decoded, arrival: Arrival) {
             group.bytes += bytes;
             group.readings.push(reading);
         }
-        None => groups.push(Group { device, historical, own_time, arrival, bytes, readings: vec![reading] }),
+        None => groups.push(Group { device, historical, dated, bytes, readings: vec![reading] }),
     }
 }
 

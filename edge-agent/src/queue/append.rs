@@ -63,10 +63,10 @@ impl Queue {
         let mut seq = first;
         let last_at = batch.records.len() - 1;
         for (at, record) in batch.records.iter().enumerate() {
-            let (millis, boot_time) = header_time(record.taken);
+            let (millis, clock) = header_time(record.taken);
             let digest = batch.digest.filter(|_| at == last_at);
             let payload_bytes = record.payload.len();
-            let header = RecordHeader { seq, millis, boot_time, digest, continued: at < last_at, payload_bytes };
+            let header = RecordHeader { seq, millis, clock, digest, continued: at < last_at, payload_bytes };
             let offset = start + bytes.len() as u64;
             encode_record(id, offset, &header, &record.payload, &mut bytes);
             seq = seq.next();

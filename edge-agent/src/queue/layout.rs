@@ -30,7 +30,8 @@ const SUFFIX: &str = ".seg";
 const FLAG_BOOT_TIME: u8 = 1;
 const FLAG_DIGEST: u8 = 2;
 const FLAG_CONTINUED: u8 = 4;
-const FLAGS_KNOWN: u8 = FLAG_BOOT_TIME | FLAG_DIGEST | FLAG_CONTINUED;
+const FLAG_DATED: u8 = 8;
+const FLAGS_KNOWN: u8 = FLAG_BOOT_TIME | FLAG_DIGEST | FLAG_CONTINUED | FLAG_DATED;
 
 const MILLIS_MIN: i64 = -(1 << 47);
 const MILLIS_MAX: i64 = (1 << 47) - 1;
@@ -122,15 +123,42 @@ impl SegmentHeader {
     }
 }
 
+/// By which clock a record was taken, and of which the times in its payload are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderClock {
+    /// Both by the world's.
+    World,
+    /// Both by the boot's.
+    Boot,
+    /// Taken by the boot's; dated by the device.
+    BootDated,
+}
+
+impl HeaderClock {
+    fn flags(self) -> u8 {
+        match self {
+            HeaderClock::World => 0,
+            HeaderClock::Boot => FLAG_BOOT_TIME,
+            HeaderClock::BootDated => FLAG_BOOT_TIME | FLAG_DATED,
+        }
+    }
+
+    /// `None` for what nobody writes: what was taken by the world's clock is always of the world's time.
+    fn from_flags(flags: u8) -> Option<HeaderClock> {
+        let clocks = [HeaderClock::World, HeaderClock::Boot, HeaderClock::BootDated];
+        clocks.into_iter().find(|clock| clock.flags() == flags & (FLAG_BOOT_TIME | FLAG_DATED))
+    }
+}
+
 /// What stands before a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordHeader {
     /// The record's number.
     pub(crate) seq: Seq,
-    /// Base time of the payload, cut to milliseconds.
+    /// When the record was taken, cut to milliseconds.
     pub(crate) millis: i64,
-    /// Whether the payload's times are of the boot's monotonic clock.
-    pub(crate) boot_time: bool,
+    /// By which clock.
+    pub(crate) clock: HeaderClock,
     /// Digest of the source's message, on the last record of its batch.
     pub(crate) digest: Option<u64>,
     /// The next record is of the same batch; this one counts only with it.
@@ -153,29 +181,30 @@ impl RecordHeader {
     /// The time as readers get it.
     pub(crate) fn time(&self, boot: BootId) -> RecordTime {
         let micros = self.millis.saturating_mul(1_000);
-        if self.boot_time {
-            let at = MonoTime(std::time::Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
-            RecordTime::Boot { boot, at }
-        } else {
-            RecordTime::Wall { at: UnixMicros(micros) }
+        let at = MonoTime(std::time::Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
+        match self.clock {
+            HeaderClock::World => RecordTime::Wall { at: UnixMicros(micros) },
+            HeaderClock::Boot => RecordTime::Boot { boot, at, dated: false },
+            HeaderClock::BootDated => RecordTime::Boot { boot, at, dated: true },
         }
     }
 }
 
-/// A time as the header keeps it, and whether it is monotonic.
-pub(crate) fn header_time(taken: TakenAt) -> (i64, bool) {
-    let (micros, boot_time) = match taken {
-        TakenAt::Wall(at) => (at.0, false),
-        TakenAt::Mono(at) => (at.micros(), true),
+/// A time as the header keeps it.
+pub(crate) fn header_time(taken: TakenAt) -> (i64, HeaderClock) {
+    let (micros, clock) = match taken {
+        TakenAt::Wall(at) => (at.0, HeaderClock::World),
+        TakenAt::Mono(at) => (at.micros(), HeaderClock::Boot),
+        TakenAt::MonoDated(at) => (at.micros(), HeaderClock::BootDated),
     };
-    (micros.div_euclid(1_000).clamp(MILLIS_MIN, MILLIS_MAX), boot_time)
+    (micros.div_euclid(1_000).clamp(MILLIS_MIN, MILLIS_MAX), clock)
 }
 
 /// Appends the bytes of a record that will stand at `offset` of the segment.
 pub(crate) fn encode_record(id: SegmentId, offset: u64, header: &RecordHeader, payload: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 6]);
-    let flags = (if header.boot_time { FLAG_BOOT_TIME } else { 0 })
+    let flags = header.clock.flags()
         | (if header.digest.is_some() { FLAG_DIGEST } else { 0 })
         | (if header.continued { FLAG_CONTINUED } else { 0 });
     let length = u32::try_from(payload.len()).expect("append bounds the payload");
@@ -221,7 +250,7 @@ pub(crate) fn decode_header(id: SegmentId, seed: u32, offset: u64, bytes: &[u8])
     Some(RecordHeader {
         seq,
         millis: i64::from_le_bytes(millis) >> 16,
-        boot_time: flags & FLAG_BOOT_TIME != 0,
+        clock: HeaderClock::from_flags(flags)?,
         digest,
         continued: flags & FLAG_CONTINUED != 0,
         payload_bytes,
@@ -285,7 +314,7 @@ mod tests {
         let header = RecordHeader {
             seq: Seq::new(103),
             millis: 1_700_000_000_123,
-            boot_time: true,
+            clock: HeaderClock::Boot,
             digest: Some(0xfeed),
             continued: false,
             payload_bytes: 2,
@@ -293,6 +322,10 @@ mod tests {
         let mut bytes = Vec::new();
         encode_record(id(), 64, &header, b"hi", &mut bytes);
         assert_eq!(hex(&bytes), "9f2aedc0a1ab02000003030000007b68e5cf8b01edfe0000000000006869");
+        let dated = RecordHeader { clock: HeaderClock::BootDated, digest: None, continued: true, ..header };
+        bytes.clear();
+        encode_record(id(), 64, &dated, b"hi", &mut bytes);
+        assert_eq!(hex(&bytes), "40b64dcad1d20200000d030000007b68e5cf8b016869");
     }
 
     #[test]
@@ -307,12 +340,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_record_proves_itself_only_where_it_was_written(
-            seq in 100u64..5_000, millis in MILLIS_MIN..=MILLIS_MAX, boot_time: bool, continued: bool,
+            seq in 100u64..5_000, millis in MILLIS_MIN..=MILLIS_MAX, continued: bool,
+            clock in prop::sample::select(vec![HeaderClock::World, HeaderClock::Boot, HeaderClock::BootDated]),
             digest in prop::option::of(any::<u64>()), payload in prop::collection::vec(any::<u8>(), 1..300),
             offset in 64u64..1_000_000, bit in 0usize..8 * 128,
         ) {
             let seq = Seq::new(seq);
-            let header = RecordHeader { seq, millis, boot_time, digest, continued, payload_bytes: payload.len() };
+            let header = RecordHeader { seq, millis, clock, digest, continued, payload_bytes: payload.len() };
             let mut bytes = Vec::new();
             encode_record(id(), offset, &header, &payload, &mut bytes);
             let seed = id().seed();

@@ -155,7 +155,7 @@ impl Queue {
     pub(super) fn time_of(&mut self, id: SegmentId, seq: Seq) -> Option<UnixMicros> {
         match self.peek_time(id, seq)? {
             RecordTime::Wall { at } => Some(at),
-            RecordTime::Boot { boot, at } => wall_in(&self.book, boot, at),
+            RecordTime::Boot { boot, at, .. } => wall_in(&self.book, boot, at),
         }
     }
 

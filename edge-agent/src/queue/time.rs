@@ -20,32 +20,38 @@ impl fmt::Display for BootId {
     }
 }
 
-/// The base time of a payload, as its taker knows it at append.
+/// When the agent took a record, as it knows it at append, and of which clock the times in the payload are.
+///
+/// Never what a device says: its clock may be years off, and what is too old is judged by this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakenAt {
     /// Wall time; the times in the payload are wall times.
     Wall(UnixMicros),
     /// The clock is not set: the times in the payload are microseconds of this boot's monotonic clock.
     Mono(MonoTime),
+    /// The clock is not set, but the device has dated the payload: its times are wall times.
+    MonoDated(MonoTime),
 }
 
-/// Of which clock the times in a stored payload are.
+/// When a stored record was taken, and of which clock the times in its payload are.
 ///
-/// `at` is the payload's base time cut to milliseconds: for lists, bounds and retention. The exact
-/// times stand in the payload.
+/// `at` is when the agent took it, cut to milliseconds: for lists, bounds and retention. The times of
+/// its readings stand in the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordTime {
-    /// Wall time.
+    /// Wall time; the times in the payload are wall times.
     Wall {
-        /// The payload's base time, cut to milliseconds.
+        /// When it was taken, cut to milliseconds.
         at: UnixMicros,
     },
     /// Microseconds of the monotonic clock of a boot.
     Boot {
         /// Whose clock.
         boot: BootId,
-        /// The payload's base time, cut to milliseconds.
+        /// When it was taken, cut to milliseconds.
         at: MonoTime,
+        /// The device has dated the payload: its times are wall times, else they are of the boot's clock.
+        dated: bool,
     },
 }
 

@@ -11,7 +11,7 @@ use super::time::{RecordTime, TakenAt};
 /// One record to be appended. At most [`lockgate_proto::limits::RECORD_BYTES_MAX`] bytes, not empty.
 #[derive(Clone, Debug)]
 pub struct NewRecord {
-    /// The base time of the payload.
+    /// When it was taken, and whose time the payload tells.
     pub taken: TakenAt,
     /// An encoded record; the queue does not look into it.
     pub payload: Bytes,
@@ -40,7 +40,7 @@ impl Batch {
 pub struct StoredRecord {
     /// Its number.
     pub seq: Seq,
-    /// Of which clock the times in the payload are.
+    /// When it was taken, and of which clock the times in the payload are.
     pub time: RecordTime,
     /// What was appended.
     pub payload: Bytes,

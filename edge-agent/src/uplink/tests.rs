@@ -28,6 +28,8 @@ const SECOND: i64 = 1_000_000;
 struct Gateway {
     link: Link,
     stored: RangeSet,
+    /// What was taken before this it does not want.
+    horizon: Option<UnixMicros>,
 }
 
 impl Gateway {
@@ -46,9 +48,8 @@ impl Gateway {
     async fn welcome(&mut self, server_time: UnixMicros) -> Hello {
         let Some(AgentFrame::Hello(hello)) = self.hear().await else { panic!("a Hello comes first") };
         let epochs = vec![self.settled()];
-        let (session, limits) = (SessionId(1), LinkLimits::default());
-        self.say(GatewayFrame::Welcome(Welcome { session, epochs, retention_horizon: None, server_time, limits }))
-            .await;
+        let (session, limits, retention_horizon) = (SessionId(1), LinkLimits::default(), self.horizon);
+        self.say(GatewayFrame::Welcome(Welcome { session, epochs, retention_horizon, server_time, limits })).await;
         hello
     }
 
@@ -121,24 +122,14 @@ impl World {
     }
 
     async fn take(&self, value: i64) {
-        let reading = Decoded {
-            device: DeviceName::new("tank").unwrap(),
-            metric: MetricName::new("level").unwrap(),
-            unit: None,
-            value: Value::Integer(value),
-            quality: Quality::Good,
-            time: None,
-            retained: false,
-            historical: false,
-        };
-        self.bench.ingest.take_or_count(vec![Output::Reading(reading)], &self.status).await;
+        self.bench.ingest.take_or_count(heard(value, None), &self.status).await;
     }
 
     /// One connection beside a gateway's script; told to stop when the script says so.
     async fn connect(&mut self, script: impl AsyncFnOnce(&mut Gateway, &CancellationToken)) -> End {
         let options = (LinkOptions::edge_at_agent(), LinkOptions::edge_at_gateway());
         let (near, far) = Link::pair(&options.0, &options.1).await;
-        let gateway = Gateway { link: far, stored: RangeSet::new() };
+        let gateway = Gateway { link: far, stored: RangeSet::new(), horizon: None };
         let stop = CancellationToken::new();
         let session = self.uplink.session(near, &stop);
         let script = async {
@@ -151,6 +142,20 @@ impl World {
         let (end, ()) = within_patience(async { tokio::join!(session, script) }).await;
         end
     }
+}
+
+/// What a device says; `time`: as it tells it.
+fn heard(value: i64, time: Option<UnixMicros>) -> Vec<Output> {
+    vec![Output::Reading(Decoded {
+        device: DeviceName::new("tank").unwrap(),
+        metric: MetricName::new("level").unwrap(),
+        unit: None,
+        value: Value::Integer(value),
+        quality: Quality::Good,
+        time,
+        retained: false,
+        historical: false,
+    })]
 }
 
 fn off_by(reading: &Reading, expected: UnixMicros) -> i64 {
@@ -181,6 +186,28 @@ async fn readings_of_1970_arrive_with_their_right_time_once_it_is_known() {
 }
 
 #[tokio::test]
+async fn what_a_device_dates_years_ago_is_sent_as_it_is_and_never_aged() {
+    const YEARS_AGO: UnixMicros = UnixMicros(1_300_000_000_000_000);
+    let mut world = World::new(UnixMicros(5 * SECOND));
+    let (ingest, status) = (world.bench.ingest.clone(), StatusBoard::default().add("test"));
+    ingest.take_or_count(heard(1, Some(YEARS_AGO)), &status).await;
+    let mut readings = Vec::new();
+    world
+        .connect(async |gateway, _| {
+            gateway.horizon = Some(TODAY.offset_by(-3_600 * SECOND));
+            gateway.welcome(TODAY).await;
+            readings = gateway.readings(1, TODAY).await;
+            // By now the world's time is known when a reading is taken.
+            ingest.take_or_count(heard(2, Some(YEARS_AGO.offset_by(2))), &status).await;
+            readings.extend(gateway.readings(1, TODAY).await);
+        })
+        .await;
+    let times: Vec<_> = readings.iter().map(|reading| reading.sampled_at).collect();
+    assert_eq!(times, [YEARS_AGO, YEARS_AGO.offset_by(2)]);
+    assert!(readings.iter().all(|reading| reading.quality == Quality::Good));
+}
+
+#[tokio::test]
 async fn a_jump_of_the_systems_clock_moves_no_reading() {
     let mut world = World::new(TODAY.offset_by(3_600 * SECOND));
     // Taken while the system's clock is an hour ahead and nobody has said so.
@@ -197,17 +224,7 @@ async fn a_jump_of_the_systems_clock_moves_no_reading() {
             // In mid-run somebody sets it an hour back.
             hand.set_wall(TODAY.offset_by(-3_600 * SECOND));
             hand.advance(Duration::from_secs(5));
-            let reading = Decoded {
-                device: DeviceName::new("tank").unwrap(),
-                metric: MetricName::new("level").unwrap(),
-                unit: None,
-                value: Value::Integer(2),
-                quality: Quality::Good,
-                time: None,
-                retained: false,
-                historical: false,
-            };
-            ingest.take_or_count(vec![Output::Reading(reading)], &status).await;
+            ingest.take_or_count(heard(2, None), &status).await;
             readings.extend(gateway.readings(1, TODAY.offset_by(15 * SECOND)).await);
         })
         .await;

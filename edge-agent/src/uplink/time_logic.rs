@@ -2,7 +2,7 @@
 //!
 //! Pure. A record of a boot whose time was learnt later gets its exact time. One of a boot that died
 //! without learning it gets the earliest time that its bounds allow and the quality `uncertain: clock`;
-//! until the bounds are known it is held back.
+//! until the bounds are known it is held back. What the device has dated goes as it is, and at once.
 
 use bytes::Bytes;
 use lockgate_proto::convert::{decode_record, encode_record};
@@ -15,20 +15,25 @@ use crate::queue::{BootId, BootTime, RecordTime, StoredRecord};
 /// A record as it can be sent, or why not.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Resolved {
-    /// Its bytes with wall times, and the time of its first reading.
-    Ready(Bytes, UnixMicros),
+    /// Its bytes with wall times, and when it was taken, where that is known exactly.
+    Ready(Bytes, Option<UnixMicros>),
     /// The time of its boot is not known yet, and may be later.
     NotYet,
 }
 
 /// Gives a stored record the world's time. `current` is the boot that the machine is in.
 pub(super) fn resolve(record: &StoredRecord, boots: &[BootTime], current: BootId) -> Resolved {
-    let (boot, mono) = match record.time {
-        RecordTime::Wall { at } => return Resolved::Ready(record.payload.clone(), at),
-        RecordTime::Boot { boot, at } => (boot, at),
+    let (boot, mono, dated) = match record.time {
+        RecordTime::Wall { at } => return Resolved::Ready(record.payload.clone(), Some(at)),
+        RecordTime::Boot { boot, at, dated } => (boot, at, dated),
     };
     let known = boots.iter().find(|known| known.boot == boot);
-    let (offset, is_exact) = match known.and_then(|known| known.anchor) {
+    let anchor = known.and_then(|known| known.anchor);
+    let taken_at = anchor.map(|anchor| anchor.wall(mono));
+    if dated {
+        return Resolved::Ready(record.payload.clone(), taken_at);
+    }
+    let (offset, is_exact) = match anchor {
         Some(anchor) => (anchor.offset_micros, true),
         None if boot == current => return Resolved::NotYet,
         None => match known.and_then(|known| bounded_offset(known, mono)) {
@@ -39,10 +44,10 @@ pub(super) fn resolve(record: &StoredRecord, boots: &[BootTime], current: BootId
     match decode_record(record.payload.clone()) {
         Ok(decoded) => {
             let moved = moved(decoded, offset, is_exact);
-            Resolved::Ready(encode_record(&moved), UnixMicros(mono.micros()).offset_by(offset))
+            Resolved::Ready(encode_record(&moved), taken_at)
         }
         // Ours was encoded by us; a record that can't be read is for the gateway to refuse and to count.
-        Err(_) => Resolved::Ready(record.payload.clone(), UnixMicros(mono.micros()).offset_by(offset)),
+        Err(_) => Resolved::Ready(record.payload.clone(), taken_at),
     }
 }
 
@@ -102,7 +107,11 @@ mod tests {
         };
         let device = DeviceName::new("tank").unwrap();
         let record = Record::Telemetry(Telemetry { device, readings: vec![reading], historical: false });
-        StoredRecord { seq: Seq::FIRST, time: RecordTime::Boot { boot, at }, payload: encode_record(&record) }
+        StoredRecord {
+            seq: Seq::FIRST,
+            time: RecordTime::Boot { boot, at, dated: false },
+            payload: encode_record(&record),
+        }
     }
 
     fn boot(boot: BootId, anchor: Option<i64>, bounds: (Option<i64>, Option<i64>)) -> BootTime {
@@ -112,8 +121,10 @@ mod tests {
     }
 
     fn check(resolved: Resolved, seconds: i64, quality: &Quality) {
-        let Resolved::Ready(bytes, time) = resolved else { panic!("held back") };
-        assert_eq!(time, UnixMicros(seconds * 1_000_000));
+        let Resolved::Ready(bytes, taken_at) = resolved else { panic!("held back") };
+        let time = UnixMicros(seconds * 1_000_000);
+        // What is known within bounds only is never too old.
+        assert_eq!(taken_at, (*quality == Quality::Good).then_some(time));
         let Record::Telemetry(telemetry) = decode_record(bytes).unwrap() else { panic!("no telemetry") };
         assert_eq!(telemetry.readings[0].sampled_at, time);
         assert_eq!(&telemetry.readings[0].quality, quality);
@@ -129,6 +140,16 @@ mod tests {
     fn what_was_taken_in_this_boot_waits_for_the_time() {
         let boots = [boot(NOW, None, (Some(100), None))];
         assert_eq!(resolve(&record(NOW, 12), &boots, NOW), Resolved::NotYet);
+    }
+
+    #[test]
+    fn what_the_device_has_dated_waits_for_nothing_and_stays_as_it_is() {
+        let mut dated = record(NOW, 12);
+        dated.time = RecordTime::Boot { boot: NOW, at: MonoTime(Duration::from_secs(12)), dated: true };
+        assert_eq!(resolve(&dated, &[], NOW), Resolved::Ready(dated.payload.clone(), None));
+        let boots = [boot(NOW, Some(1_700_000_000), (None, None))];
+        let taken_at = Some(UnixMicros(1_700_000_012_000_000));
+        assert_eq!(resolve(&dated, &boots, NOW), Resolved::Ready(dated.payload.clone(), taken_at));
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub struct ReadId(pub u64);
 pub struct ReadRecord {
     /// Its number.
     pub seq: Seq,
-    /// When it was taken.
-    pub taken_at: UnixMicros,
+    /// When the agent took it, which no device's clock has a say in. `None`: not known, so never too old.
+    pub taken_at: Option<UnixMicros>,
     /// The encoded record.
     pub record: Bytes,
 }

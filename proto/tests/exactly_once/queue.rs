@@ -77,7 +77,7 @@ impl Queue {
         let file = &mut self.epochs.last_mut().expect("a queue has a current epoch").lanes[lane.index()];
         let seq = file.last.next();
         file.last = seq;
-        file.records.insert(seq, ReadRecord { seq, taken_at, record });
+        file.records.insert(seq, ReadRecord { seq, taken_at: Some(taken_at), record });
         seq
     }
 

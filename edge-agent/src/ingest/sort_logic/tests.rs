@@ -65,8 +65,34 @@ fn without_the_time_arrival_is_told_by_the_boots_clock() {
     let records = records(&sort(outputs, unknown(), None), Lane::Telemetry);
     let mono = unknown().mono;
     let taken: Vec<_> = records.iter().map(|(taken, _)| *taken).collect();
-    assert_eq!(taken, [TakenAt::Mono(mono), TakenAt::Wall(WALL), TakenAt::Mono(mono)]);
+    assert_eq!(taken, [TakenAt::Mono(mono), TakenAt::MonoDated(mono), TakenAt::Mono(mono)]);
     assert_eq!(telemetry(&records[0].1).readings[0].sampled_at, UnixMicros(5_000_000));
+}
+
+#[test]
+fn a_devices_clock_never_says_when_a_record_was_taken() {
+    let years_ago = WALL.offset_by(-10 * 365 * 86_400 * 1_000_000);
+    let outputs = || {
+        let old = Decoded { time: Some(years_ago), ..decoded("a", "gas", 2) };
+        let device = DeviceName::new("a").unwrap();
+        let presence = Output::Presence { device, online: true, time: Some(years_ago), retained: false };
+        vec![Output::Reading(old), reading("a", "x", 1), presence]
+    };
+    let sorted = sort(outputs(), known(), None);
+    let telemetry_records = records(&sorted, Lane::Telemetry);
+    let [(TakenAt::Wall(WALL), record)] = &telemetry_records[..] else { panic!("{telemetry_records:?}") };
+    let times: Vec<_> = telemetry(record).readings.iter().map(|reading| reading.sampled_at).collect();
+    assert_eq!(times, [years_ago, WALL]);
+    assert_eq!(records(&sorted, Lane::Events)[0].0, TakenAt::Wall(WALL));
+    let sorted = sort(outputs(), unknown(), None);
+    for lane in Lane::ALL {
+        let (taken, record) = &records(&sorted, lane)[0];
+        assert_eq!(*taken, TakenAt::MonoDated(unknown().mono));
+        match record {
+            Record::Telemetry(telemetry) => assert_eq!(telemetry.readings[0].sampled_at, years_ago),
+            Record::Presence(presence) => assert_eq!(presence.at, years_ago),
+        }
+    }
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn readings_without_a_clock_keep_their_boot_and_its_time_becomes_known_later() {
     let (mut queue, _) = open_with(&disk, LIMITS_WIDE, first);
     queue.append(&Batch::one(LANE, TakenAt::Mono(mono(7)), Bytes::from_static(b"x"))).unwrap();
     let read = queue.read(Epoch(1), LANE, range(1, 1), 1_000).unwrap();
-    assert_eq!(read.records[0].time, RecordTime::Boot { boot: BootId(1), at: mono(7) });
+    assert_eq!(read.records[0].time, RecordTime::Boot { boot: BootId(1), at: mono(7), dated: false });
     assert_eq!(queue.stats().oldest_unsettled, None);
     queue.set_anchor(Anchor { offset_micros: 1_000 * SECOND, error_micros: 50 });
     assert_eq!(queue.stats().oldest_unsettled, Some(UnixMicros(1_007 * SECOND)));

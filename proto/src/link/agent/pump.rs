@@ -206,10 +206,12 @@ impl AgentLink {
                 continue;
             }
             let bytes = record.record.len();
-            if horizon.is_some_and(|horizon| record.taken_at < horizon) {
-                lost.extend(state.add_gap(&state.gap(one, GapReason::Aged, TimeSpan::at(record.taken_at))));
+            let span = record.taken_at.map_or_else(TimeSpan::default, TimeSpan::at);
+            let is_aged = horizon.zip(record.taken_at).is_some_and(|(horizon, taken_at)| taken_at < horizon);
+            if is_aged {
+                lost.extend(state.add_gap(&state.gap(one, GapReason::Aged, span)));
             } else if bytes > record_bytes_max {
-                lost.extend(state.add_gap(&state.gap(one, GapReason::Rejected, TimeSpan::at(record.taken_at))));
+                lost.extend(state.add_gap(&state.gap(one, GapReason::Rejected, span)));
                 let reason = format!("has {bytes} bytes; the gateway takes {record_bytes_max}");
                 actions.push(Action::DeadLetter { epoch: read.epoch, lane: read.lane, seq: record.seq, reason });
             } else if !(must_go && sorted.records.is_empty()) && (records_left == 0 || bytes as u64 > bytes_left) {

@@ -32,6 +32,7 @@ struct Desk {
     now: MonoTime,
     record_bytes: usize,
     horizon: Option<UnixMicros>,
+    taken_at: Option<UnixMicros>,
     limits: LinkLimits,
     reads: Vec<(ReadId, Epoch, Lane, SeqRange, usize)>,
     sent: Vec<Publish>,
@@ -46,6 +47,7 @@ impl Desk {
             now: MonoTime(Duration::from_secs(100)),
             record_bytes: 10,
             horizon: None,
+            taken_at: Some(UnixMicros(1_000)),
             limits: LinkLimits::default(),
             reads: Vec::new(),
             sent: Vec::new(),
@@ -98,8 +100,8 @@ impl Desk {
         let count = (bytes_max / self.record_bytes).max(1) as u64;
         let last = range.last().get().min(range.first().get() + count - 1);
         let bytes = self.record_bytes;
-        let record =
-            |seq| ReadRecord { seq: Seq::new(seq), taken_at: UnixMicros(1_000), record: vec![0; bytes].into() };
+        let taken_at = self.taken_at;
+        let record = |seq| ReadRecord { seq: Seq::new(seq), taken_at, record: vec![0; bytes].into() };
         let records = (range.first().get()..=last).map(record).collect();
         self.feed(Input::Records { request, records, missing: RangeSet::new() });
         (epoch, range)
@@ -314,6 +316,17 @@ fn what_nobody_wants_any_more_is_told_as_aged() {
     desk.connect(vec![held(CURRENT, 3)], Vec::new(), Vec::new());
     desk.answer();
     assert_eq!(desk.told_gaps(), [(CURRENT, range(1, 3), GapReason::Aged)]);
+}
+
+#[test]
+fn what_was_taken_nobody_knows_when_is_never_aged() {
+    let mut desk = Desk::new();
+    desk.horizon = Some(UnixMicros(i64::MAX));
+    desk.taken_at = None;
+    desk.connect(vec![held(CURRENT, 3)], Vec::new(), Vec::new());
+    desk.answer();
+    assert_eq!(desk.told_gaps(), []);
+    assert_eq!(desk.sent.iter().map(|publish| publish.records.len()).sum::<usize>(), 3);
 }
 
 #[test]
