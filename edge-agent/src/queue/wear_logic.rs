@@ -9,7 +9,11 @@ use std::time::Duration;
 pub const BLOCK_BYTES: u64 = 4096;
 
 /// Blocks that the file system itself writes beside the data at a flush: its journal and the file's entry.
-/// Measured on ext4; others write less.
+///
+/// Measured on ext4 as mkfs makes it (Linux 6.18, a loop device, `fdatasync` after each append): appends of
+/// 100 bytes wrote 4.1 blocks each, one of them data. Where a flush needs new blocks the file system writes
+/// more (7.0 in all for each append of 4096 bytes), so this holds for small readings, where it matters.
+/// What a card does inside, and other file systems, were not measured.
 pub const METADATA_BLOCKS_PER_FLUSH: u64 = 3;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
