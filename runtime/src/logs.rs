@@ -1,6 +1,7 @@
 //! Logs go to stderr, one line each: what a program writes to stdout is its result.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::os::unix::fs::MetadataExt;
 
 use tracing::{Event, Level, Subscriber};
@@ -29,7 +30,8 @@ pub enum LogsError {
 
 /// Sends logs to stderr from now on. `filter`: a level, or `target=level` pairs, with commas between, such
 /// as `info,lockgate_agent::uplink=debug`. Where stderr is systemd's journal, lines carry their level in
-/// its own notation and no time: the journal has both in fields of its own.
+/// its own notation and no time: the journal has both in fields of its own. Colours are for terminals only,
+/// and for none where `NO_COLOR` is set.
 pub fn init(filter: &str) -> Result<(), LogsError> {
     let wrong = || LogsError::Filter { filter: filter.to_owned() };
     // A misspelt level would be read as the name of a target that nobody has, and silence all.
@@ -37,7 +39,7 @@ pub fn init(filter: &str) -> Result<(), LogsError> {
         return Err(wrong());
     }
     let targets: Targets = filter.parse().map_err(|_| wrong())?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(wants_colours());
     let registry = tracing_subscriber::registry().with(targets);
     let set = if stderr_is_journal() {
         let inner = tracing_subscriber::fmt::format().without_time().with_level(false);
@@ -46,6 +48,11 @@ pub fn init(filter: &str) -> Result<(), LogsError> {
         registry.with(lines).try_init()
     };
     set.map_err(|_| LogsError::Again)
+}
+
+/// A file or a pipe is read by programs, to which an escape is noise in the middle of a word.
+fn wants_colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// systemd names the journal's socket as `device:inode`, so that one can see whether stderr still is it.
