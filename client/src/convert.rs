@@ -1,7 +1,7 @@
 //! Answers of the client link to domain types. Nothing outside `connection`, `subscription` and this file
 //! sees the wire.
 
-use lockgate_proto::convert::{ConvertError, entry_from_wire};
+use lockgate_proto::convert::{ConvertError, entry_from_wire, gap_from_wire, instant_from_wire, reason_from_wire};
 use lockgate_proto::entry::{AgentGap, Entry, EntryBody};
 use lockgate_proto::gap::GapReason;
 use lockgate_proto::ids::{AgentName, DeviceName};
@@ -55,7 +55,7 @@ pub(crate) fn shadow(shadow: wire::DeviceShadow) -> Result<DeviceShadow, ClientE
         agent: AgentName::new(shadow.agent)?,
         metrics,
         online: shadow.online,
-        last_seen: instant(shadow.last_seen_us),
+        last_seen: instant_from_wire(shadow.last_seen_us),
     })
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn summary(device: wire::DeviceSummary) -> Result<DeviceSummary, Clie
     Ok(DeviceSummary {
         device: DeviceName::new(device.device)?,
         agent: AgentName::new(device.agent)?,
-        last_seen: instant(device.last_seen_us),
+        last_seen: instant_from_wire(device.last_seen_us),
         metrics: device.metrics,
         online: device.online,
     })
@@ -100,40 +100,17 @@ pub(crate) fn loss(loss: wire::AgentLoss) -> Result<AgentLoss, ClientError> {
     let mut totals =
         Totals { produced: loss.produced, stored: loss.stored, pending: loss.pending, ..Totals::default() };
     for by_reason in &loss.lost {
-        let reason = gap_reason(by_reason.reason)?;
+        let reason = reason_from_wire(by_reason.reason)?;
         let place = GapReason::ALL.iter().position(|other| *other == reason);
         if let Some(lost) = place.and_then(|place| totals.lost.get_mut(place)) {
             lost.records = lost.records.saturating_add(by_reason.records);
             lost.unbounded = lost.unbounded.saturating_add(by_reason.unbounded);
         }
     }
-    let agent = loss.agent;
-    let gaps = loss.gaps.into_iter().map(|gap| agent_gap(&agent, gap)).collect::<Result<_, _>>()?;
-    Ok(AgentLoss { agent: AgentName::new(&agent)?, totals, gaps })
-}
-
-fn agent_gap(agent: &str, mut gap: wire::Gap) -> Result<AgentGap, ClientError> {
-    agent.clone_into(&mut gap.agent);
-    match body_of(Body::Gap(gap))? {
-        EntryBody::Gap(gap) => Ok(gap),
-        _ => Err(ClientError::WrongAnswer),
-    }
-}
-
-fn gap_reason(reason: i32) -> Result<GapReason, ConvertError> {
-    match wire::GapReason::try_from(reason) {
-        Ok(wire::GapReason::Evicted) => Ok(GapReason::Evicted),
-        Ok(wire::GapReason::Power) => Ok(GapReason::Power),
-        Ok(wire::GapReason::Corrupt) => Ok(GapReason::Corrupt),
-        Ok(wire::GapReason::Wiped) => Ok(GapReason::Wiped),
-        Ok(wire::GapReason::Aged) => Ok(GapReason::Aged),
-        Ok(wire::GapReason::Rejected) => Ok(GapReason::Rejected),
-        Ok(wire::GapReason::Unspecified) | Err(_) => Err(ConvertError::Missing { field: "reason" }),
-    }
-}
-
-fn instant(micros: i64) -> Option<UnixMicros> {
-    (micros != 0).then_some(UnixMicros(micros))
+    let agent = AgentName::new(loss.agent)?;
+    let gap = |gap| Ok(AgentGap { agent: agent.clone(), gap: gap_from_wire(gap)? });
+    let gaps = loss.gaps.iter().map(gap).collect::<Result<_, ConvertError>>()?;
+    Ok(AgentLoss { agent, totals, gaps })
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_proto::gap::{Gap, GapReason};
+use lockgate_proto::convert::{gap_to_wire, reason_to_wire};
+use lockgate_proto::gap::GapReason;
 use lockgate_proto::ids::{AgentName, DeviceName, RoomId, Site};
 use lockgate_proto::ledger::Ledger;
-use lockgate_proto::seq::Lane;
 use lockgate_proto::wire;
 use lockgate_proto::wire::server_frame::Body;
 use lockgate_token::{Action, Grant};
@@ -81,28 +81,12 @@ fn agent_loss(agent: &AgentName, ledger: &Ledger) -> wire::AgentLoss {
         lost: lost
             .filter(|(_, lost)| lost.records > 0 || lost.unbounded > 0)
             .map(|(reason, lost)| wire::LossByReason {
-                reason: reply::gap_reason(reason).into(),
+                reason: reason_to_wire(reason),
                 records: lost.records,
                 unbounded: lost.unbounded,
             })
             .collect(),
         pending: totals.pending,
-        gaps: gaps[told..].iter().map(|gap| wire_gap(gap, agent)).collect(),
-    }
-}
-
-fn wire_gap(gap: &Gap, agent: &AgentName) -> wire::Gap {
-    let lane = match gap.lane {
-        Lane::Events => wire::Lane::Events,
-        Lane::Telemetry => wire::Lane::Telemetry,
-    };
-    wire::Gap {
-        epoch: gap.epoch.0,
-        lane: lane.into(),
-        range: Some(wire::SeqRange { first: gap.range.first().get(), last: gap.range.last().get() }),
-        reason: reply::gap_reason(gap.reason).into(),
-        from_us: gap.span.from.map_or(0, |time| time.0),
-        to_us: gap.span.to.map_or(0, |time| time.0),
-        agent: agent.as_str().to_owned(),
+        gaps: gaps[told..].iter().map(|gap| gap_to_wire(gap, Some(agent))).collect(),
     }
 }

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use lockgate_proto::gap::GapReason;
+use lockgate_proto::convert::{instant_to_wire, quality_to_wire, value_to_wire};
 use lockgate_proto::ids::{DeviceName, Site};
 use lockgate_proto::position::Position;
-use lockgate_proto::reading::{Quality, Value};
-use lockgate_proto::time::UnixMicros;
 use lockgate_proto::wire;
 use lockgate_proto::wire::server_frame::Body;
 use prost::Message;
@@ -75,7 +73,7 @@ pub(crate) fn device_list(site: &Site, devices: Vec<DeviceSummary>) -> Body {
     let devices = devices.into_iter().map(|summary| wire::DeviceSummary {
         device: summary.device.as_str().to_owned(),
         agent: summary.agent.as_str().to_owned(),
-        last_seen_us: micros(summary.last_seen),
+        last_seen_us: instant_to_wire(summary.last_seen),
         metrics: u32::try_from(summary.metrics).unwrap_or(u32::MAX),
         online: summary.online,
     });
@@ -107,23 +105,8 @@ pub(crate) fn position(position: Position) -> wire::Position {
     wire::Position { offset: position.offset.0, stamp: position.stamp.0 }
 }
 
-pub(crate) fn gap_reason(reason: GapReason) -> wire::GapReason {
-    match reason {
-        GapReason::Evicted => wire::GapReason::Evicted,
-        GapReason::Power => wire::GapReason::Power,
-        GapReason::Corrupt => wire::GapReason::Corrupt,
-        GapReason::Wiped => wire::GapReason::Wiped,
-        GapReason::Aged => wire::GapReason::Aged,
-        GapReason::Rejected => wire::GapReason::Rejected,
-    }
-}
-
 pub(crate) fn millis(span: Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
-}
-
-fn micros(time: Option<UnixMicros>) -> i64 {
-    time.map_or(0, |time| time.0)
 }
 
 fn shadow(shadow: DeviceShadow) -> wire::DeviceShadow {
@@ -132,7 +115,7 @@ fn shadow(shadow: DeviceShadow) -> wire::DeviceShadow {
         agent: shadow.agent.as_str().to_owned(),
         metrics: shadow.metrics.into_iter().map(shadow_metric).collect(),
         online: shadow.online,
-        last_seen_us: micros(shadow.last_seen),
+        last_seen_us: instant_to_wire(shadow.last_seen),
     }
 }
 
@@ -143,29 +126,9 @@ fn shadow_metric(metric: ShadowMetric) -> wire::ShadowMetric {
             name: reading.metric.as_str().to_owned(),
             unit: reading.unit.as_deref().unwrap_or_default().to_owned(),
         }),
-        value: Some(wire::Value { kind: Some(value(reading.value)) }),
-        quality: quality(&reading.quality),
+        value: Some(value_to_wire(&reading.value)),
+        quality: quality_to_wire(&reading.quality),
         sampled_at_us: reading.sampled_at.0,
         received_at_us: metric.received_at.0,
     }
-}
-
-fn value(value: Value) -> wire::value::Kind {
-    use wire::value::Kind;
-    match value {
-        Value::Number(number) => Kind::Number(number),
-        Value::Integer(integer) => Kind::Integer(integer),
-        Value::Flag(flag) => Kind::Flag(flag),
-        Value::Text(text) => Kind::Text(text.as_ref().to_owned()),
-        Value::Raw(bytes) => Kind::Raw(bytes),
-    }
-}
-
-fn quality(quality: &Quality) -> Option<wire::Quality> {
-    let (level, reason) = match quality {
-        Quality::Good => return None,
-        Quality::Uncertain(reason) => (wire::quality::Level::Uncertain, reason),
-        Quality::Bad(reason) => (wire::quality::Level::Bad, reason),
-    };
-    Some(wire::Quality { level: level.into(), reason: reason.as_ref().to_owned() })
 }

@@ -47,7 +47,8 @@ pub(super) fn set_from_wire(
     ranges.into_iter().map(range_from_wire).collect()
 }
 
-pub(super) fn reason_to_wire(reason: GapReason) -> i32 {
+/// The reason as messages carry it.
+pub fn reason_to_wire(reason: GapReason) -> i32 {
     let reason = match reason {
         GapReason::Evicted => wire::GapReason::Evicted,
         GapReason::Power => wire::GapReason::Power,
@@ -59,7 +60,8 @@ pub(super) fn reason_to_wire(reason: GapReason) -> i32 {
     reason.into()
 }
 
-pub(super) fn reason_from_wire(reason: i32) -> Result<GapReason, ConvertError> {
+/// The reason that a message carries; one of a later version is an error.
+pub fn reason_from_wire(reason: i32) -> Result<GapReason, ConvertError> {
     match wire::GapReason::try_from(reason) {
         Ok(wire::GapReason::Evicted) => Ok(GapReason::Evicted),
         Ok(wire::GapReason::Power) => Ok(GapReason::Power),
@@ -72,16 +74,17 @@ pub(super) fn reason_from_wire(reason: i32) -> Result<GapReason, ConvertError> {
 }
 
 /// An instant of which 0 means "not known".
-pub(super) fn instant_to_wire(instant: Option<UnixMicros>) -> i64 {
+pub fn instant_to_wire(instant: Option<UnixMicros>) -> i64 {
     instant.map_or(0, |instant| instant.0)
 }
 
-pub(super) fn instant_from_wire(micros: i64) -> Option<UnixMicros> {
+/// An instant, where 0 means "not known".
+pub fn instant_from_wire(micros: i64) -> Option<UnixMicros> {
     (micros != 0).then_some(UnixMicros(micros))
 }
 
 /// The gap; `agent` only where it leaves the link of that agent.
-pub(super) fn gap_to_wire(gap: &Gap, agent: Option<&AgentName>) -> wire::Gap {
+pub fn gap_to_wire(gap: &Gap, agent: Option<&AgentName>) -> wire::Gap {
     wire::Gap {
         epoch: gap.epoch.0,
         lane: lane_to_wire(gap.lane),
@@ -93,7 +96,8 @@ pub(super) fn gap_to_wire(gap: &Gap, agent: Option<&AgentName>) -> wire::Gap {
     }
 }
 
-pub(super) fn gap_from_wire(gap: &wire::Gap) -> Result<Gap, ConvertError> {
+/// The gap that a message carries; whose it is stands beside it.
+pub fn gap_from_wire(gap: &wire::Gap) -> Result<Gap, ConvertError> {
     Ok(Gap {
         epoch: Epoch(gap.epoch),
         lane: lane_from_wire(gap.lane)?,

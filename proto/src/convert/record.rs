@@ -180,7 +180,8 @@ fn metric_from_wire(wire: wire::Metric) -> Result<(MetricName, Option<Arc<str>>)
     Ok((name, (!wire.unit.is_empty()).then(|| wire.unit.into())))
 }
 
-fn quality_to_wire(quality: &Quality) -> Option<wire::Quality> {
+/// A quality other than good.
+pub fn quality_to_wire(quality: &Quality) -> Option<wire::Quality> {
     let (level, reason) = match quality {
         Quality::Good => return None,
         Quality::Uncertain(reason) => (wire::quality::Level::Uncertain, reason),
@@ -200,7 +201,8 @@ fn quality_from_wire(wire: wire::Quality) -> Result<Quality, ConvertError> {
     }
 }
 
-fn value_to_wire(value: &Value) -> wire::Value {
+/// The value, in the shortest form that loses nothing.
+pub fn value_to_wire(value: &Value) -> wire::Value {
     use wire::value::Kind;
     let kind = match value {
         Value::Number(number) => short(*number).map_or(Kind::Number(*number), Kind::ShortNumber),
