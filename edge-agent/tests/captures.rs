@@ -22,18 +22,29 @@ fn decode(args: &[&str], input: &Path) -> Vec<Value> {
     lines(&String::from_utf8(output.stdout).expect("UTF-8"))
 }
 
-fn check(case: &str, input: &str, profile: &str) {
+/// A serial input: whole, byte by byte, in pieces of odd lengths, and in random ones.
+fn check_in_pieces(case: &str, input: &str, profile: &str) {
+    check(case, input, &["--profile", profile]);
+    for pieces in ["1", "7", "1048576"] {
+        check(case, input, &["--profile", profile, "--pieces", pieces]);
+    }
+    for seed in 0..8 {
+        check(case, input, &["--profile", profile, "--pieces", "random", "--seed", &seed.to_string()]);
+    }
+}
+
+fn check(case: &str, input: &str, args: &[&str]) {
     let expected =
         lines(&std::fs::read_to_string(data(case).join("expected.jsonl")).expect("the case has its readings"));
-    let mut got = decode(&["--profile", profile], &data(case).join(input));
+    let mut got = decode(args, &data(case).join(input));
     // Noise before the first frame may be told, as we join in mid-stream.
     if got.len() == expected.len() + 1 && got[0].get("dead_letter").is_some() {
         got.remove(0);
     }
     for (at, (expected, got)) in expected.iter().zip(&got).enumerate() {
-        assert!(is_same(expected, got), "{case}, line {}:\nexpected {expected}\ngot      {got}", at + 1);
+        assert!(is_same(expected, got), "{case} {args:?}, line {}:\nexpected {expected}\ngot      {got}", at + 1);
     }
-    assert_eq!(expected.len(), got.len(), "{case}: {:#?}", got.get(expected.len()..));
+    assert_eq!(expected.len(), got.len(), "{case} {args:?}: {:#?}", got.get(expected.len()..));
 }
 
 fn is_same(expected: &Value, got: &Value) -> bool {
@@ -69,22 +80,33 @@ fn is_same_time(expected: Option<&Value>, got: Option<&Value>) -> bool {
 
 #[test]
 fn a_dutch_smart_meter_is_read() {
-    check("dsmr5-p1", "input.bin", "dsmr5-p1");
+    check_in_pieces("dsmr5-p1", "input.bin", "dsmr5-p1");
 }
 
 #[test]
 fn an_energy_monitor_of_key_value_lines_is_read() {
-    check("emontx-keyvalue", "input.txt", "emontx");
+    check_in_pieces("emontx-keyvalue", "input.txt", "emontx");
 }
 
 #[test]
 fn zigbee_devices_behind_zigbee2mqtt_are_read() {
-    check("zigbee2mqtt", "input.jsonl", "zigbee2mqtt");
+    check("zigbee2mqtt", "input.jsonl", &["--profile", "zigbee2mqtt"]);
 }
 
 #[test]
 fn esphome_devices_are_read() {
-    check("esphome-mqtt", "input.jsonl", "esphome");
+    check("esphome-mqtt", "input.jsonl", &["--profile", "esphome"]);
+}
+
+#[test]
+fn pieces_are_for_serial_input_only() {
+    for args in [["zigbee2mqtt", "1"], ["emontx", "0"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate-agent"));
+        command.args(["decode", "--profile", args[0], "--pieces", args[1], "--input", "-"]);
+        let output = command.output().expect("the agent can be run");
+        assert!(!output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("pieces"));
+    }
 }
 
 #[test]

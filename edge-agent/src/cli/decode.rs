@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
@@ -18,8 +19,35 @@ use crate::config::SourceProfile;
 /// LIMIT: longest line of recorded messages.
 const LINE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// What a profile is given at once; the result does not depend on it.
+/// What a profile is given at once where --pieces does not say; the result does not depend on it.
 const CHUNK_BYTES: usize = 4096;
+
+/// LIMIT: largest piece that --pieces may ask for.
+const PIECE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Powers of two that random pieces are below: most are a few bytes, some are long.
+const RANDOM_PIECE_POWERS: u64 = 11;
+
+/// How a serial input is cut before the profile gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pieces {
+    /// So many bytes each.
+    Of(usize),
+    /// Of any length, by the seed.
+    Random,
+}
+
+impl FromStr for Pieces {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Pieces, String> {
+        if text == "random" {
+            return Ok(Pieces::Random);
+        }
+        let bytes = text.parse().ok().filter(|bytes| (1..=PIECE_BYTES_MAX).contains(bytes));
+        bytes.map(Pieces::Of).ok_or_else(|| format!("must be a number from 1 to {PIECE_BYTES_MAX}, or \"random\""))
+    }
+}
 
 #[derive(Debug, Args)]
 #[command(after_help = "Serial input is the bytes as they came. MQTT input is one JSON object a line:\n\
@@ -51,6 +79,13 @@ pub(super) struct DecodeArgs {
     /// What was recorded; - is standard input.
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
+    /// Gives the profile serial input in pieces of so many bytes, or of random lengths, as a port may; what
+    /// comes of it must be the same.
+    #[arg(long, value_name = "N|random")]
+    pieces: Option<Pieces>,
+    /// Which random pieces: the same seed gives the same.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "pieces")]
+    seed: u64,
 }
 
 pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
@@ -58,7 +93,13 @@ pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
     let input = open(&args.input)?;
     let mut out = io::BufWriter::new(anstream::stdout());
     match profile.input() {
-        Input::Stream => stream(&profile, input, &mut out)?,
+        Input::Stream => {
+            let pieces = args.pieces.unwrap_or(Pieces::Of(CHUNK_BYTES));
+            stream(&profile, input, (pieces, args.seed), &mut out)?;
+        }
+        Input::Messages if args.pieces.is_some() => {
+            return Err(CliError::Usage("--pieces is for serial input; messages come whole".to_owned()));
+        }
         Input::Messages => messages(&profile, input, &mut out)?,
     }
     out.flush()?;
@@ -97,22 +138,42 @@ fn open(path: &Path) -> Result<Box<dyn BufRead>, CliError> {
     Ok(Box::new(BufReader::new(file)))
 }
 
-fn stream(profile: &SourceProfile, mut input: Box<dyn BufRead>, out: &mut impl Write) -> Result<(), CliError> {
+fn stream(
+    profile: &SourceProfile,
+    mut input: Box<dyn BufRead>,
+    pieces: (Pieces, u64),
+    out: &mut impl Write,
+) -> Result<(), CliError> {
+    let (pieces, mut seed) = pieces;
     let mut reader = profile.stream();
     let mut outputs = Vec::new();
-    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut piece = Vec::new();
     // A recording tells no times: all of it comes at once, and its end is a long silence.
     let start = MonoTime::default();
     loop {
-        let count = input.read(&mut chunk).context("cannot read the input")?;
-        if count == 0 {
+        let length = match pieces {
+            Pieces::Of(bytes) => bytes as u64,
+            Pieces::Random => random_length(&mut seed),
+        };
+        piece.clear();
+        if input.by_ref().take(length).read_to_end(&mut piece).context("cannot read the input")? == 0 {
             break;
         }
-        reader.push(&chunk[..count], start, &mut outputs);
+        reader.push(&piece, start, &mut outputs);
         print(out, &mut outputs)?;
     }
     reader.silence(&mut outputs);
     print(out, &mut outputs)
+}
+
+/// SplitMix64: the same seed must give the same pieces on every machine and in every version.
+fn random_length(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*seed ^ (*seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let random = mixed ^ (mixed >> 31);
+    let below = 1 << (random % RANDOM_PIECE_POWERS);
+    1 + (random >> 32) % below
 }
 
 fn messages(profile: &SourceProfile, mut input: Box<dyn BufRead>, out: &mut impl Write) -> Result<(), CliError> {
