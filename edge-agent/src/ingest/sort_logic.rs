@@ -155,8 +155,9 @@ fn batch(sorted: &mut Sorted, lane: Lane, records: Vec<(NewRecord, usize)>, dige
     let mut open: Vec<NewRecord> = Vec::new();
     let (mut bytes, mut count) = (0, 0);
     let mut close = |records: Vec<NewRecord>, count: usize| {
-        let place = sorted.batches.len() as u64;
-        let digest = digest.map(|digest| mix(digest, place));
+        // Of its lane alone: a repeat may have lost the presence that came with its readings.
+        let place = sorted.batches.iter().filter(|batch| batch.lane == lane).count() + (lane.index() << 16);
+        let digest = digest.map(|digest| mix(digest, place as u64));
         sorted.batches.push(Batch { lane, records, digest });
         sorted.counts.push(count);
     };

@@ -4,5 +4,6 @@
 
 pub mod mqtt;
 pub mod mqtt_logic;
+mod presence_logic;
 pub mod serial;
 pub mod status;

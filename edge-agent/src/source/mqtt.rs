@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lockgate_codec::MessageReader;
 use lockgate_proto::backoff::Backoff;
-use lockgate_proto::seq::Seq;
+use lockgate_proto::seq::{Lane, Seq};
 use ring::digest;
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubscribeFilter,
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::mqtt_logic::{AckOrder, LaneSeqs, RedeliveryWatch};
+use super::presence_logic::PresenceMemory;
 use super::status::StatusReporter;
 use crate::config::{MqttConfig, SecretError};
 use crate::ingest::{Ingest, NoRoom};
@@ -92,6 +93,7 @@ pub struct MqttSource {
     progress: watch::Receiver<Progress>,
     order: AckOrder,
     repeats: RedeliveryWatch,
+    presence: PresenceMemory,
     /// By this process, at a broker that has kept our session since.
     subscribed: bool,
     /// What a full disk has refused of a message that is still in hand.
@@ -109,6 +111,7 @@ impl MqttSource {
             ingest,
             order: AckOrder::new(config.window),
             repeats: RedeliveryWatch::new(config.redelivery),
+            presence: PresenceMemory::default(),
             subscribed: false,
             refused: VecDeque::new(),
             config,
@@ -226,6 +229,8 @@ impl MqttSource {
         counters.bytes.add(publish.payload.len() as u64);
         let mut outputs = Vec::new();
         self.reader.message(&publish.topic, &publish.payload, publish.retain, &mut outputs);
+        let gaps_version = self.progress.borrow().gaps_version;
+        let news = self.presence.leave_news(&mut outputs, gaps_version);
         let may_come_again = publish.qos != QoS::AtMostOnce;
         let digest = may_come_again.then(|| self.digest(publish));
         let suspected = may_come_again && self.repeats.suspects(publish.dup);
@@ -244,6 +249,8 @@ impl MqttSource {
                 Err(no_room) => {
                     batches.push_front((batch, count));
                     self.refused = batches;
+                    // What it says is told when there is room, and then nobody looks.
+                    self.presence.forget();
                     return Err(no_room.into());
                 }
             }
@@ -251,6 +258,12 @@ impl MqttSource {
         if !came_before {
             self.ingest.keep(sorted.dead_letters, &self.status);
         }
+        let events = &mut needs[Lane::Events.index()];
+        let left_out = news.needs;
+        if *events > Seq::NONE {
+            self.presence.told(news, *events);
+        }
+        *events = (*events).max(left_out.unwrap_or(Seq::NONE));
         Ok(needs)
     }
 

@@ -313,6 +313,33 @@ async fn a_subscription_that_is_refused_is_told() {
 }
 
 #[tokio::test]
+async fn presence_is_told_when_it_changes_and_a_repeat_waits_for_what_told_it() {
+    let mut world = World::new(NO_SYNC, 20, Redelivery::Marked).await;
+    world
+        .play(async |world, _| {
+            let mut conversation = world.broker.accept_new().await;
+            for (pkid, state) in [(1, "offline"), (2, "offline"), (3, "online"), (4, "online")] {
+                conversation.publish(pkid, false, "fridge/availability", &format!("{{\"state\":\"{state}\"}}")).await;
+            }
+            // Of no events lane, so that it says when all before it was heard.
+            conversation.publish(5, false, "fridge", "{\"temperature\":4.5}").await;
+            world.bench.until_records(1).await;
+            assert!(conversation.has_said_nothing(), "the records that told it are not on disk");
+            world.bench.queue.sync_now().await.unwrap();
+            for pkid in 1..=5 {
+                assert_eq!(conversation.hear_ack().await, pkid);
+            }
+        })
+        .await;
+    let online = |record| match record {
+        lockgate_proto::record::Record::Presence(presence) => presence.online,
+        lockgate_proto::record::Record::Telemetry(_) => panic!("telemetry belongs to the other lane"),
+    };
+    let told: Vec<_> = world.bench.records(Lane::Events).await.into_iter().map(online).collect();
+    assert_eq!(told, [false, true]);
+}
+
+#[tokio::test]
 async fn availability_is_presence() {
     let mut world = World::new(Duration::from_millis(5), 20, Redelivery::Marked).await;
     world
