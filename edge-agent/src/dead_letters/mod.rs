@@ -137,6 +137,18 @@ impl DeadLetterHandle {
         self.send(KeptLetter { at, source: "uplink".to_owned(), reason: "rejected".to_owned(), detail, input: payload })
     }
 
+    /// Keeps word of readings that there was no place for: one letter for all of an outage, without them.
+    pub fn keep_dropped(
+        &self,
+        source: &str,
+        reason: &str,
+        detail: String,
+        at: Option<UnixMicros>,
+    ) -> Result<(), NotKept> {
+        let (source, reason) = (source.to_owned(), reason.to_owned());
+        self.send(KeptLetter { at, source, reason, detail, input: Bytes::new() })
+    }
+
     /// Counters since the start.
     pub fn counts(&self) -> DeadLetterCounts {
         let Counters { kept, not_kept, dropped_bytes } = &*self.counters;

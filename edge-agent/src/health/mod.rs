@@ -13,7 +13,7 @@ use tracing::error;
 
 pub use figures_logic::{Figures, QueueFigures, SourceFigures};
 
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, Outage};
 use crate::queue::QueueHandle;
 use crate::source::status::{SourceView, StatusBoard, StatusReporter};
 use crate::time::TimeHandle;
@@ -47,11 +47,12 @@ impl Health {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let start = self.time.now();
         let mut load = Load::new(start);
+        let mut outage = Outage::default();
         loop {
             self.log_faults().await;
             let figures = self.figures(start, &mut load).await;
             let outputs = figures_logic::readings(&figures, &self.device);
-            self.ingest.take_or_count(outputs, &self.status).await;
+            self.ingest.take_or_count(outputs, &self.status, &mut outage).await;
             if !self.wait(&stop).await {
                 return Ok(());
             }

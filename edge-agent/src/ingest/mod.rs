@@ -3,6 +3,7 @@
 //! Sources share it by clone. What the queue can't take is the source's to decide: a broker keeps what is
 //! not acknowledged, a serial device says it once.
 
+mod outage_logic;
 mod sort_logic;
 
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use std::sync::Arc;
 use lockgate_codec::{DeadLetter, DeadLetterReason, Output};
 use lockgate_proto::seq::{Lane, Seq};
 use tokio::sync::watch;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
+pub use outage_logic::Outage;
 pub use sort_logic::{Arrival, Sorted, sort};
 
 use crate::dead_letters::DeadLetterHandle;
@@ -21,8 +23,11 @@ use crate::time::TimeHandle;
 
 /// The queue can't take anything just now.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoRoom(Arc<str>);
+#[error("{why}")]
+pub struct NoRoom {
+    why: Arc<str>,
+    disk_full: bool,
+}
 
 /// Dead letters since the start of the process, by reason.
 #[derive(Debug, Default)]
@@ -92,26 +97,44 @@ impl Ingest {
                 status.counters().dropped.add(count as u64);
                 return Ok((lane, Seq::NONE));
             }
-            Err(EnqueueError::Append(error)) if error.is_disk_full() => return Err(NoRoom("the disk is full".into())),
-            Err(error) => return Err(NoRoom(chain(&error).into())),
+            Err(EnqueueError::Append(error)) if error.is_disk_full() => {
+                return Err(NoRoom { why: "the disk is full".into(), disk_full: true });
+            }
+            Err(error) => return Err(NoRoom { why: chain(&error).into(), disk_full: false }),
         };
         status.counters().readings.add(count as u64);
         Ok((lane, seq))
     }
 
-    /// Queues what a device that says everything once has said. What does not fit is counted and told.
-    pub async fn take_or_count(&self, outputs: Vec<Output>, status: &StatusReporter) {
+    /// Queues what a device that says everything once has said. What does not fit is counted in `outage`,
+    /// which is told when the disk takes something again.
+    pub async fn take_or_count(&self, outputs: Vec<Output>, status: &StatusReporter, outage: &mut Outage) {
         let sorted = self.sort(outputs, None);
         for (batch, count) in sorted.batches.iter().zip(sorted.counts) {
             match self.append(batch, count, status).await {
-                Ok(_) => status.up(),
+                Ok(_) => {
+                    status.up();
+                    self.end_outage(outage, status);
+                }
                 Err(no_room) => {
                     status.counters().dropped.add(count as u64);
+                    let at = Arrival { mono: self.time.now(), wall: self.time.wall() };
+                    outage.dropped(count as u64, at, no_room.disk_full);
                     status.paused(no_room);
                 }
             }
         }
         self.keep(sorted.dead_letters, status);
+    }
+
+    /// Tells what an outage has cost, if there was one: in the log, and among the dead letters.
+    pub fn end_outage(&self, outage: &mut Outage, status: &StatusReporter) {
+        let Some(over) = outage.end() else { return };
+        let source = status.name();
+        info!(%source, dropped = over.dropped, "The disk took no readings for a time; it is over: {}.", over.detail);
+        if self.dead_letters.keep_dropped(source, over.reason, over.detail, self.time.wall()).is_err() {
+            debug!(%source, "The outage is kept in the log only.");
+        }
     }
 
     /// Keeps input that could not be used, and counts it.

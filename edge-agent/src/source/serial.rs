@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::status::StatusReporter;
 use crate::config::{DataBits, Parity, SerialConfig, StopBits};
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, Outage};
 
 /// Bytes taken from the port at once. A kernel's buffer for one is 4 KiB.
 const CHUNK_BYTES: usize = 4096;
@@ -56,13 +56,14 @@ pub struct SerialSource {
     status: StatusReporter,
     clock: Clock,
     backoff: Backoff,
+    outage: Outage,
 }
 
 impl SerialSource {
     /// Opens nothing yet.
     pub fn new(config: SerialConfig, ingest: Ingest, status: StatusReporter, clock: Clock) -> SerialSource {
         let backoff = Backoff::new(REOPEN_BACKOFF.0, REOPEN_BACKOFF.1);
-        SerialSource { config, ingest, status, clock, backoff }
+        SerialSource { config, ingest, status, clock, backoff, outage: Outage::default() }
     }
 
     /// Reads until told to stop.
@@ -87,6 +88,8 @@ impl SerialSource {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+        // Who stops it while the disk is full shall know what that has cost.
+        self.ingest.end_outage(&mut self.outage, &self.status);
         Ok(())
     }
 
@@ -126,9 +129,9 @@ impl SerialSource {
         end
     }
 
-    async fn hand_over(&self, outputs: &mut Vec<Output>) {
+    async fn hand_over(&mut self, outputs: &mut Vec<Output>) {
         if !outputs.is_empty() {
-            self.ingest.take_or_count(std::mem::take(outputs), &self.status).await;
+            self.ingest.take_or_count(std::mem::take(outputs), &self.status, &mut self.outage).await;
         }
     }
 

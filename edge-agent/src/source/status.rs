@@ -150,7 +150,7 @@ impl StatusReporter {
         match state {
             SourceState::Starting | SourceState::Up => info!(%source, "The source is {state}."),
             SourceState::Retrying { reason } => warn!(%source, %reason, "The source is away; it is tried again."),
-            SourceState::Paused { reason } => warn!(%source, %reason, "The source has no room for its readings."),
+            SourceState::Paused { reason } => warn!(%source, %reason, "The disk takes no readings of the source."),
         }
         self.changed.notify_one();
     }

@@ -17,6 +17,7 @@ use lockgate_runtime::clock::{Clock, ManualClock};
 use lockgate_runtime::link::Received;
 
 use super::*;
+use crate::ingest::Outage;
 use crate::source::status::{StatusBoard, StatusReporter};
 use crate::testing::{BOOT, Bench, NO_SYNC, within_patience};
 
@@ -122,7 +123,7 @@ impl World {
     }
 
     async fn take(&self, value: i64) {
-        self.bench.ingest.take_or_count(heard(value, None), &self.status).await;
+        self.bench.ingest.take_or_count(heard(value, None), &self.status, &mut Outage::default()).await;
     }
 
     /// One connection beside a gateway's script; told to stop when the script says so.
@@ -190,7 +191,7 @@ async fn what_a_device_dates_years_ago_is_sent_as_it_is_and_never_aged() {
     const YEARS_AGO: UnixMicros = UnixMicros(1_300_000_000_000_000);
     let mut world = World::new(UnixMicros(5 * SECOND));
     let (ingest, status) = (world.bench.ingest.clone(), StatusBoard::default().add("test"));
-    ingest.take_or_count(heard(1, Some(YEARS_AGO)), &status).await;
+    ingest.take_or_count(heard(1, Some(YEARS_AGO)), &status, &mut Outage::default()).await;
     let mut readings = Vec::new();
     world
         .connect(async |gateway, _| {
@@ -198,7 +199,7 @@ async fn what_a_device_dates_years_ago_is_sent_as_it_is_and_never_aged() {
             gateway.welcome(TODAY).await;
             readings = gateway.readings(1, TODAY).await;
             // By now the world's time is known when a reading is taken.
-            ingest.take_or_count(heard(2, Some(YEARS_AGO.offset_by(2))), &status).await;
+            ingest.take_or_count(heard(2, Some(YEARS_AGO.offset_by(2))), &status, &mut Outage::default()).await;
             readings.extend(gateway.readings(1, TODAY).await);
         })
         .await;
@@ -224,7 +225,7 @@ async fn a_jump_of_the_systems_clock_moves_no_reading() {
             // In mid-run somebody sets it an hour back.
             hand.set_wall(TODAY.offset_by(-3_600 * SECOND));
             hand.advance(Duration::from_secs(5));
-            ingest.take_or_count(heard(2, None), &status).await;
+            ingest.take_or_count(heard(2, None), &status, &mut Outage::default()).await;
             readings.extend(gateway.readings(1, TODAY.offset_by(15 * SECOND)).await);
         })
         .await;

@@ -150,5 +150,15 @@ async fn what_does_not_fit_on_a_full_disk_is_counted_and_hearing_goes_on() {
         })
         .await;
     assert_eq!(world.view.counters.dropped.get(), 2);
+    let folder = world.bench.folder.path().join("dead-letters");
+    // Another thread writes it, and nobody waits for that.
+    let told = loop {
+        match crate::dead_letters::list(&folder).unwrap().pop() {
+            Some(letter) => break letter,
+            None => std::thread::yield_now(),
+        }
+    };
+    assert_eq!((told.source.as_str(), told.reason.as_str()), ("energy", "disk_full"));
+    assert!(told.detail.starts_with("2 readings dropped from "), "{}", told.detail);
     assert_eq!(world.bench.telemetry().await[0].readings[0].value, Value::Number(240.0));
 }
