@@ -8,12 +8,11 @@ use anyhow::{Context as _, Result, ensure};
 use lockgate_tests::account::samples;
 use lockgate_tests::agent::{Agent, AgentPlan};
 use lockgate_tests::devices::{Devices, Fleet};
-use lockgate_tests::gateway::{Gateway, SITE};
+use lockgate_tests::gateway::Gateway;
 use lockgate_tests::proxy::Proxy;
 use lockgate_tests::wait;
-use lockgate_tests::watch::ask;
 
-use super::balanced;
+use super::await_balanced;
 use crate::exactly_once::whole_log;
 
 const FLEET: Fleet = Fleet { pumps: 1, thermostats: 0, meters: 0, rooms: 0 };
@@ -39,12 +38,8 @@ fn damaged(harm: impl Fn(&Path) -> Result<()>) -> Result<(u64, usize, usize)> {
     harm(&segment)?;
     proxy.refuse(false);
     agent.restart()?;
-    let is_settled = || {
-        let agents = ask(&gateway.url(), &token, &["loss", SITE]).ok()?;
-        balanced(&agents).ok()
-    };
     agent.await_connected()?;
-    let lost = wait::until("all is accounted for", wait::PATIENCE, is_settled)?;
+    let lost = await_balanced(&gateway, &token)?;
     agent.stop(wait::PATIENCE)?;
     let stored = samples(&whole_log(&gateway, &token)?).len();
     Ok((lost["corrupt"].as_u64().unwrap_or(0), stored, 100))
