@@ -9,6 +9,11 @@ use lockgate_codec::{Context, Output, Profile};
 use lockgate_config::Problems;
 use lockgate_proto::time::MonoTime;
 
+const LINE: &[u8] = b"T=21.5 SP=20.0 HEAT=1 N=123\r\n";
+
+/// One message of a temperature sensor: eight keys, six readings with a time.
+const PAYLOAD: &[u8] = br#"{"battery":97,"humidity":51.08,"last_seen":"2025-05-20T07:01:12.345Z","linkquality":112,"power_outage_count":2,"pressure":1003.5,"temperature":4.31,"voltage":2995}"#;
+
 fn main() {
     divan::main();
 }
@@ -47,7 +52,15 @@ fn framing(bencher: divan::Bencher<'_, '_>, framing: &str, frame: &[u8]) {
 
 #[divan::bench]
 fn lines_cut(bencher: divan::Bencher<'_, '_>) {
-    framing(bencher, "lines", b"T=21.5 SP=20.0 HEAT=1 N=123\r\n");
+    framing(bencher, "lines", LINE);
+}
+
+/// For comparison: the same bytes cut at line feeds by the standard library, and nothing kept of them.
+#[divan::bench]
+fn lines_cut_by_std(bencher: divan::Bencher<'_, '_>) {
+    let bytes = LINE.repeat(64 * 1024 / LINE.len());
+    let lines = |bytes: &[u8]| bytes.split(|byte| *byte == b'\n').map(divan::black_box).count();
+    bencher.counter(BytesCount::of_slice(&bytes)).bench(|| lines(divan::black_box(&bytes)));
 }
 
 #[divan::bench]
@@ -70,20 +83,26 @@ fn energy_monitor_read(bencher: divan::Bencher<'_, '_>) {
     feed(bencher, &shipped("emontx"), &capture("emontx-keyvalue/input.txt"));
 }
 
-/// One message of a temperature sensor: eight keys, six readings with a time.
+/// [`PAYLOAD`] to readings by the profile of its kind.
 #[divan::bench]
 fn json_payload_mapped(bencher: divan::Bencher<'_, '_>) {
-    let payload = br#"{"battery":97,"humidity":51.08,"last_seen":"2025-05-20T07:01:12.345Z","linkquality":112,"power_outage_count":2,"pressure":1003.5,"temperature":4.31,"voltage":2995}"#;
     let mut reader = shipped("zigbee2mqtt").messages(Context::default());
     let mut out: Vec<Output> = Vec::new();
     bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
         out.clear();
-        reader.message("zigbee2mqtt/fridge", divan::black_box(payload), false, &mut out);
+        reader.message("zigbee2mqtt/fridge", divan::black_box(PAYLOAD), false, &mut out);
         out.len()
     });
 }
 
-/// The same through paths that only the JSONPath engine can follow.
+/// For comparison: the same payload made a tree by `serde_json`, and nothing asked of it.
+#[divan::bench]
+fn json_payload_parsed(bencher: divan::Bencher<'_, '_>) {
+    let parse = || serde_json::from_slice::<serde_json::Value>(divan::black_box(PAYLOAD)).unwrap();
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(parse);
+}
+
+/// A payload through paths that only the JSONPath engine can follow.
 #[divan::bench]
 fn json_payload_mapped_by_paths(bencher: divan::Bencher<'_, '_>) {
     let payload = br#"{"time":"2025-05-20T07:01:12Z","rx":[{"rssi":-97},{"rssi":-113}],"object":{"history":[{"t":1.5},{"t":2.5}]}}"#;
