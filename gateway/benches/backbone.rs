@@ -1,8 +1,12 @@
 //! What the embedded backbone carries: durable steps of many agents at once, and fan-out to live readers.
 //!
 //! `cargo bench -p lockgate-gateway --bench backbone`. The database lies under `target/tmp`: figures are
-//! those of that disk, which must sync for real.
+//! those of that disk, which must sync for real. So the same records go into a plain file beside it (`raw_file`).
 
+#[path = "reference/raw_log.rs"]
+mod raw_log;
+
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,41 +25,62 @@ use lockgate_proto::reading::{Quality, Reading, Value};
 use lockgate_proto::record::{Record, Telemetry};
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 use lockgate_proto::time::UnixMicros;
+use raw_log::RawLog;
 use ring::rand::{SecureRandom, SystemRandom};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
-const RECORDS_PER_STEP: usize = 10;
-const STEPS_PER_ROUND: usize = 40;
+const STEPS_PER_ROUND: usize = 20;
+const DEVICES_PER_AGENT: usize = 10;
+
+/// Agents at work at once, and the records of each of their steps.
+const LOADS: [(usize, usize); 4] = [(1, 10), (50, 10), (50, 100), (1_000, 1)];
+
 const METRICS: [&str; 4] = ["temperature", "pressure", "flow", "power"];
 
-fn main() {
+fn main() -> std::io::Result<()> {
+    let (readings, body) = record(&device(0), 1);
+    writeln!(std::io::stdout(), "A record has {} readings and {} bytes.", readings.len(), body.len())?;
     divan::main();
+    Ok(())
 }
 
 /// Records per second, each durable before its step is answered; every agent sends its next step when the one
-/// before is answered. Each record is of another device and has four readings.
-#[divan::bench(args = [1, 50], sample_count = 12, sample_size = 1)]
-fn durable_records_in_steps_of_ten(bencher: Bencher<'_, '_>, agents: usize) {
+/// before is answered. Each record has four readings, of one of the agent's ten devices in turn.
+#[divan::bench(args = LOADS, sample_count = 12, sample_size = 1)]
+fn durable_records(bencher: Bencher<'_, '_>, (agents, records): (usize, usize)) {
     let world = World::new();
-    let mut agents: Vec<Agent> = (0..agents).map(|at| world.agent(at)).collect();
-    let records = agents.len() * STEPS_PER_ROUND * RECORDS_PER_STEP;
-    bencher.counter(ItemsCount::new(records)).bench_local(|| {
+    let agents = (0..agents).map(|at| world.agent(at)).collect();
+    run_rounds(bencher, &world.runtime, agents, records);
+}
+
+/// For comparison: the same records from the same agents, appended to one file and synced in groups.
+#[divan::bench(args = LOADS, sample_count = 12, sample_size = 1)]
+fn durable_records_raw_file(bencher: Bencher<'_, '_>, (agents, records): (usize, usize)) {
+    let folder = folder();
+    let log = RawLog::open(folder.path());
+    let agents = (0..agents).map(|at| Agent::new(at, Log::Raw(log.clone()))).collect();
+    run_rounds(bencher, &runtime(), agents, records);
+}
+
+fn run_rounds(bencher: Bencher<'_, '_>, runtime: &Runtime, mut agents: Vec<Agent>, records: usize) {
+    let total = agents.len() * STEPS_PER_ROUND * records;
+    bencher.counter(ItemsCount::new(total)).bench_local(|| {
         let mut rounds = JoinSet::new();
         for mut agent in agents.drain(..) {
             rounds.spawn_on(
                 async move {
                     for _ in 0..STEPS_PER_ROUND {
-                        agent.step().await;
+                        agent.step(records).await;
                     }
                     agent
                 },
-                world.runtime.handle(),
+                runtime.handle(),
             );
         }
-        agents = world.runtime.block_on(rounds.join_all());
+        agents = runtime.block_on(rounds.join_all());
     });
 }
 
@@ -90,7 +115,7 @@ fn step_of_one_record_to_all_readers(bencher: Bencher<'_, '_>, readers: usize) {
     let mut feeds: Vec<Feed> = (0..readers).map(|_| subscribe()).collect();
     bencher.bench_local(|| {
         world.runtime.block_on(async {
-            agent.step_of(1).await;
+            agent.step(1).await;
             for feed in &mut feeds {
                 assert!(matches!(feed.next().await, FeedItem::Entries(_)));
             }
@@ -105,7 +130,7 @@ fn catching_up_from_the_log(bencher: Bencher<'_, '_>) {
     let mut agent = world.agent(0);
     world.runtime.block_on(async {
         for _ in 0..20 {
-            agent.step_of(1_000).await;
+            agent.step(1_000).await;
         }
     });
     bencher.counter(ItemsCount::new(20_000usize)).bench_local(|| {
@@ -132,7 +157,7 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let folder = TempDir::new_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("target/tmp can be written");
+        let folder = folder();
         let source = SystemRandom::new();
         let random = Box::new(move |buffer: &mut [u8]| {
             source.fill(buffer).map_err(|_| lockgate_gateway::backbone::embedded::RandomFailed)
@@ -140,26 +165,35 @@ impl World {
         let clock = Arc::new(|| UnixMicros(0));
         let options = EmbeddedOptions::new(folder.path().to_owned(), clock, random);
         let backbone = EmbeddedBackbone::open(options).expect("an empty folder");
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
-        World { runtime, backbone, _folder: folder }
+        World { runtime: runtime(), backbone, _folder: folder }
     }
 
     fn agent(&self, at: usize) -> Agent {
-        let room = RoomId {
-            tenant: Tenant::new("acme").expect("a name"),
-            site: Site::new(format!("plant-{at}")).expect("a name"),
-        };
-        let id = AgentId { room, agent: AgentName::new("pi").expect("a name") };
-        let session = SessionId(1);
+        let mut agent = Agent::new(at, Log::Backbone(self.backbone.clone()));
         let epochs = [Epoch(1)];
-        let opened = self.runtime.block_on(self.backbone.open_session(&id, session, &epochs));
+        let opened = self.runtime.block_on(self.backbone.open_session(&agent.id, agent.session, &epochs));
         let Ok(Opened::Granted(ledger)) = opened else { panic!("the backbone is up") };
-        Agent { backbone: self.backbone.clone(), id, session, ledger: Arc::new(ledger), n: 0, seq: Seq::NONE }
+        agent.ledger = Arc::new(ledger);
+        agent
     }
 }
 
+fn folder() -> TempDir {
+    TempDir::new_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("target/tmp can be written")
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads")
+}
+
+/// Where an agent's records go.
+enum Log {
+    Backbone(EmbeddedBackbone),
+    Raw(RawLog),
+}
+
 struct Agent {
-    backbone: EmbeddedBackbone,
+    log: Log,
     id: AgentId,
     session: SessionId,
     ledger: Arc<Ledger>,
@@ -168,21 +202,31 @@ struct Agent {
 }
 
 impl Agent {
-    async fn step(&mut self) {
-        self.step_of(RECORDS_PER_STEP).await;
+    fn new(at: usize, log: Log) -> Agent {
+        let room = RoomId {
+            tenant: Tenant::new("acme").expect("a name"),
+            site: Site::new(format!("plant-{at}")).expect("a name"),
+        };
+        let id = AgentId { room, agent: AgentName::new("pi").expect("a name") };
+        Agent { log, id, session: SessionId(1), ledger: Arc::default(), n: 0, seq: Seq::NONE }
     }
 
-    async fn step_of(&mut self, records: usize) {
-        let entries = (0..records).map(|at| self.entry(at % RECORDS_PER_STEP)).collect();
+    async fn step(&mut self, records: usize) {
+        let entries: Arc<[NewEntry]> = (0..records).map(|_| self.entry()).collect();
         self.n += 1;
-        let step = Step { session: self.session, n: self.n, ledger: Arc::clone(&self.ledger), entries };
-        assert_eq!(self.backbone.step(&self.id, &step).await, Ok(Stepped::Done));
+        match &self.log {
+            Log::Backbone(backbone) => {
+                let step = Step { session: self.session, n: self.n, ledger: Arc::clone(&self.ledger), entries };
+                assert_eq!(backbone.step(&self.id, &step).await, Ok(Stepped::Done));
+            }
+            Log::Raw(log) => log.append(entries.iter().map(|entry| entry.body.clone()).collect()).await,
+        }
     }
 
-    fn entry(&mut self, at: usize) -> NewEntry {
+    fn entry(&mut self) -> NewEntry {
         self.seq = self.seq.next();
         Arc::make_mut(&mut self.ledger).store(Epoch(1), Lane::Telemetry, self.seq);
-        let device = device(at);
+        let device = device(usize::try_from(self.seq.get()).expect("64 bits") % DEVICES_PER_AGENT);
         let (readings, body) = record(&device, self.seq.get());
         NewEntry {
             received_at: UnixMicros(1_700_000_000_000_000),

@@ -8,13 +8,17 @@ mod fake_log;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use fake_log::{FakeLog, chain};
 use lockgate_gateway::room::{Registry, RoomEvent};
 use lockgate_proto::ids::{RoomId, Site, Tenant};
 use lockgate_runtime::Supervisor;
-use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::{Receiver, Sender};
+
+/// What the references hand out: as much as a small entry's frame.
+const FRAME_BYTES: usize = 120;
 
 fn main() {
     divan::main();
@@ -57,5 +61,34 @@ fn one_entry_to_subscribers(bencher: Bencher<'_, '_>, subscribers: usize) {
                 divan::black_box(batch.select(&room.site, 0, |_| true));
             }
         });
+    });
+}
+
+/// For comparison: the same bytes through a bare broadcast channel to as many receivers. Nothing is followed,
+/// framed or chosen.
+#[divan::bench(args = [1, 100])]
+fn bare_broadcast(bencher: Bencher<'_, '_>, subscribers: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
+    let frames = Sender::<Bytes>::new(64);
+    let mut readers: Vec<Receiver<Bytes>> = (0..subscribers).map(|_| frames.subscribe()).collect();
+    let frame = Bytes::from(vec![7; FRAME_BYTES]);
+    bencher.counter(ItemsCount::new(subscribers)).bench_local(|| {
+        frames.send(frame.clone()).expect("there are readers");
+        runtime.block_on(async {
+            for reader in &mut readers {
+                divan::black_box(reader.recv().await.expect("the channel is open"));
+            }
+        });
+    });
+}
+
+/// For comparison: a frame cloned for each, and no hand-over at all.
+#[divan::bench(args = [1, 100])]
+fn clones_alone(bencher: Bencher<'_, '_>, subscribers: usize) {
+    let frame = Bytes::from(vec![7; FRAME_BYTES]);
+    bencher.counter(ItemsCount::new(subscribers)).bench_local(|| {
+        for _ in 0..subscribers {
+            divan::black_box(divan::black_box(&frame).clone());
+        }
     });
 }
