@@ -4,4 +4,5 @@ mod captures;
 mod disk;
 mod exactly_once;
 mod resume;
+mod secure;
 mod time;

@@ -16,25 +16,33 @@ pub struct Mosquitto {
     config: PathBuf,
     log: PathBuf,
     address: SocketAddr,
+    plain: SocketAddr,
     program: Option<Program>,
 }
 
 impl Mosquitto {
     /// Starts it in `folder` on a free port.
     pub fn start(folder: &Path) -> Result<Mosquitto> {
+        Mosquitto::start_with(folder, "")
+    }
+
+    /// Starts it with further lines about its listener, such as certificates. A second listener has none of them.
+    pub fn start_with(folder: &Path, listener: &str) -> Result<Mosquitto> {
         let data = folder.join("mosquitto");
         std::fs::create_dir_all(&data)?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let [address, plain] = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+        let (address, plain) = (address.local_addr()?, plain.local_addr()?);
         let config = data.join("mosquitto.conf");
         let text = format!(
-            "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
+            "listener {} 127.0.0.1\n{listener}listener {} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
              autosave_interval 1\nmax_queued_messages 0\nmax_inflight_messages 20\nuser {}\n",
             address.port(),
+            plain.port(),
             data.display(),
             current_user(),
         );
         std::fs::write(&config, text)?;
-        let mut broker = Mosquitto { config, log: folder.join("mosquitto.log"), address, program: None };
+        let mut broker = Mosquitto { config, log: folder.join("mosquitto.log"), address, plain, program: None };
         broker.restart()?;
         Ok(broker)
     }
@@ -63,6 +71,11 @@ impl Mosquitto {
     /// The URL for agents and devices.
     pub fn url(&self) -> String {
         format!("mqtt://{}", self.address)
+    }
+
+    /// The URL of the second listener.
+    pub fn plain_url(&self) -> String {
+        format!("mqtt://{}", self.plain)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Promises of dialling, against real sockets on the loopback.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -90,17 +92,9 @@ async fn a_tls_connection_trusts_the_given_file_and_nothing_else() {
     tokio::join!(serving, dialling);
 }
 
-/// PEM as RFC 7468 has it; base64 by hand, for a test needs no crate for it.
+/// PEM as RFC 7468 has it.
 fn pem(der: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for three in der.chunks(3) {
-        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-        for place in 0..4 {
-            let index = (bits >> (18 - 6 * place)) & 63;
-            text.push(if place <= three.len() { char::from(ALPHABET[index as usize]) } else { '=' });
-        }
-    }
+    let text = BASE64_STANDARD.encode(der);
     let lines: Vec<&str> = (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
