@@ -30,6 +30,12 @@ fn run(folder: &Path, epoch: u64, sync_interval: Duration) -> (QueueHandle, Queu
     (handle, thread, recovery)
 }
 
+/// Ends the queue before its folder is removed: the thread would write into it once more.
+async fn end(handle: QueueHandle, thread: QueueThread) {
+    handle.close().await.unwrap();
+    assert_eq!(thread.ended().await, Ok(()));
+}
+
 fn one(seq: u64) -> crate::queue::Batch {
     batch(LANE, vec![payload(1, LANE, seq, 100)], None)
 }
@@ -52,26 +58,28 @@ async fn what_was_appended_is_read_back_and_stands_after_a_close() {
     let lane = &looked.epochs[0].lanes[LANE.index()];
     assert_eq!((lane.records, lane.settled, looked.epochs[0].is_open), (200, 50, false));
     assert_eq!(looked.faults, []);
-    let (handle, _thread, recovery) = run(folder.path(), 2, NEVER);
+    let (handle, thread, recovery) = run(folder.path(), 2, NEVER);
     assert_eq!((recovery.previous, recovery.records_unsettled), (PreviousEnd::Clean, 150));
     assert_eq!(handle.held().await.unwrap().epochs[0].lanes[LANE.index()].held, RangeSet::from(range(1, 200)));
+    end(handle, thread).await;
 }
 
 #[tokio::test]
 async fn an_append_that_must_last_returns_after_the_flush_of_the_interval() {
     let folder = tempfile::tempdir().unwrap();
-    let (handle, _thread, _) = run(folder.path(), 1, Duration::from_millis(20));
+    let (handle, thread, _) = run(folder.path(), 1, Duration::from_millis(20));
     let mut progress = handle.progress();
     let (first, second) = tokio::join!(handle.append_durable(one(1)), handle.append_durable(one(2)));
     assert_eq!((first.unwrap(), second.unwrap()), (range(1, 1), range(2, 2)));
     progress.wait_for(|progress| progress.durable[LANE.index()] == Seq::new(2)).await.unwrap();
     assert_eq!(handle.stats().await.unwrap().flushes, 1, "one flush for both");
+    end(handle, thread).await;
 }
 
 #[tokio::test]
 async fn sync_now_does_not_wait_for_the_interval_and_answers_all_who_wait() {
     let folder = tempfile::tempdir().unwrap();
-    let (handle, _thread, _) = run(folder.path(), 1, NEVER);
+    let (handle, thread, _) = run(folder.path(), 1, NEVER);
     let message = batch(LANE, vec![payload(1, LANE, 1, 50)], Some(9));
     let (appended, synced) = tokio::join!(handle.append_durable(message), handle.sync_now());
     assert_eq!(appended.unwrap(), range(1, 1));
@@ -79,6 +87,7 @@ async fn sync_now_does_not_wait_for_the_interval_and_answers_all_who_wait() {
     assert!(!handle.was_seen(8).await.unwrap());
     let (seen, _) = tokio::join!(handle.was_seen(9), handle.sync_now());
     assert!(seen.unwrap());
+    end(handle, thread).await;
 }
 
 #[tokio::test]
@@ -96,10 +105,11 @@ async fn an_append_that_did_not_reach_the_disk_is_not_called_durable() {
 #[tokio::test]
 async fn callers_wait_while_the_channel_is_full_and_nothing_is_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let (handle, _thread, _) = run(folder.path(), 1, NEVER);
+    let (handle, thread, _) = run(folder.path(), 1, NEVER);
     let appends = (0..500).map(|_| handle.append(batch(LANE, vec![Bytes::from(vec![1; 200])], None)));
     let accepted: RangeSet = futures_util::future::join_all(appends).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(accepted, RangeSet::from(range(1, 500)));
+    end(handle, thread).await;
 }
 
 #[tokio::test]
@@ -109,8 +119,9 @@ async fn when_every_handle_is_gone_the_queue_is_closed_cleanly() {
     handle.append(one(1)).await.unwrap();
     drop(handle);
     assert_eq!(thread.ended().await, Ok(()));
-    let (_handle, _thread, recovery) = run(folder.path(), 2, NEVER);
+    let (handle, thread, recovery) = run(folder.path(), 2, NEVER);
     assert_eq!(recovery.previous, PreviousEnd::Clean);
+    end(handle, thread).await;
 }
 
 #[test]
