@@ -157,7 +157,7 @@ impl<'d> Item<'d> {
             "give a size from {} to {}, such as \"{}\"",
             show_bytes(*range.start()),
             show_bytes(*range.end()),
-            show_bytes(*range.end())
+            show_bytes(example_bytes(&range))
         );
         self.measure(range, parse_bytes, &bounds)
     }
@@ -296,6 +296,13 @@ impl<'d> Item<'d> {
         self.problem(format!("must be {short}, and is {}", self.kind()), format!("give {wanted}"));
         None
     }
+}
+
+/// A size for people to copy: round, and midway between the bounds in magnitude, as an end is rarely what is wanted.
+fn example_bytes(range: &RangeInclusive<u64>) -> u64 {
+    let power = |bytes: u64| bytes.max(1).ilog2();
+    let middle = 1 << power(*range.start()).midpoint(power(*range.end()));
+    if range.contains(&middle) && middle != *range.end() { middle } else { *range.start() }
 }
 
 /// The number; where even 128 bits do not hold it, the end of the range at its side.

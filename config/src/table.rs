@@ -14,11 +14,13 @@ pub struct Table<'d> {
     /// `None`: a section that is not written, read as if it were there and empty.
     keys: Option<&'d DeTable<'d>>,
     known: RefCell<Vec<String>>,
+    /// Words that people may take for a key, with that key.
+    aliases: RefCell<Vec<(&'static str, &'static str)>>,
 }
 
 impl<'d> Table<'d> {
     pub(crate) fn new(place: Place<'d>, keys: Option<&'d DeTable<'d>>) -> Table<'d> {
-        Table { place, keys, known: RefCell::default() }
+        Table { place, keys, known: RefCell::default(), aliases: RefCell::default() }
     }
 
     /// The path of the table; empty for the root.
@@ -108,6 +110,18 @@ impl<'d> Table<'d> {
         self.place.note(what, fix);
     }
 
+    /// Words that people may take for a key, each with that key: who writes one is told the other.
+    pub fn aliases(&self, aliases: &[(&'static str, &'static str)]) {
+        self.aliases.borrow_mut().extend_from_slice(aliases);
+    }
+
+    /// The keys that nobody asked for so far. Does not make them known ones.
+    pub fn unknown(&self) -> Vec<&'d str> {
+        let known = self.known.borrow();
+        let keys = self.keys.into_iter().flat_map(DeTable::keys).map(|key| &**key.get_ref());
+        keys.filter(|key| known.iter().all(|known| known != key)).collect()
+    }
+
     /// Notes every key that nobody asked for, with the known one that was perhaps meant.
     pub fn finish(&self) {
         let known = self.known.borrow();
@@ -116,7 +130,8 @@ impl<'d> Table<'d> {
                 continue;
             }
             let place = self.place.key(key.get_ref(), if key.span().is_empty() { value.span() } else { key.span() });
-            let fix = match nearest(key.get_ref(), known.iter().map(String::as_str)) {
+            let alias = self.aliases.borrow().iter().find(|(alias, _)| alias == key.get_ref()).map(|(_, key)| *key);
+            let fix = match alias.or_else(|| nearest(key.get_ref(), known.iter().map(String::as_str))) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if known.is_empty() => "remove it; nothing can be set here".to_owned(),
                 None => format!("remove it; known here: {}", known.join(", ")),

@@ -113,6 +113,30 @@ fn what_a_file_says_cannot_write_to_the_terminal() {
 }
 
 #[test]
+fn the_example_of_a_size_is_a_possible_one_and_not_the_largest() {
+    let examples = [(1 << 22, 1 << 40, "\"2GiB\""), (5, 7, "\"5B\""), (16, 65_536, "\"1KiB\""), (0, 1, "\"0B\"")];
+    for (low, high, example) in examples {
+        let problems = Problems::new();
+        let document = Document::parse("a.toml", "size = 'much'\n", &problems);
+        document.check(|root| root.optional("size", |item| item.bytes(low..=high)));
+        assert!(problems.list()[0].fix.ends_with(example), "{:?}", problems.list());
+    }
+}
+
+#[test]
+fn an_alias_is_told_as_the_key_that_was_meant() {
+    let problems = Problems::new();
+    let document = Document::parse("a.toml", "equals = 1\nother = 2\n", &problems);
+    let root = document.root();
+    root.aliases(&[("equals", "is")]);
+    assert!(!root.has("is"));
+    assert_eq!(root.unknown(), ["equals", "other"]);
+    root.finish();
+    let fixes: Vec<String> = problems.list().into_iter().map(|problem| problem.fix).collect();
+    assert_eq!(fixes, ["did you mean `is`?", "remove it; known here: is"]);
+}
+
+#[test]
 fn a_problem_knows_its_line_and_column() {
     let problems = read("name = 'ä'\nqueue = { budget = 'ä', x = 1 }\n").unwrap_err().list();
     let places: Vec<_> = problems.iter().map(|p| (p.key.as_str(), p.line, p.column)).collect();

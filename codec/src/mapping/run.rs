@@ -205,7 +205,8 @@ impl<'r> Run<'r> {
         at: (&'n Node<'n>, &Tree<'n>, &Names<'n>),
     ) {
         let Some(device) = around.device else {
-            return self.refuse(DeadLetterReason::BadName, format!("{metric}: nothing names the device"));
+            let fix = "give `device = \"…\"` in the source or the profile";
+            return self.refuse(DeadLetterReason::BadName, format!("{metric}: nothing names the device; {fix}"));
         };
         let retained = self.message.retained;
         let Makes::Reading { unit, .. } = &rule.makes else {

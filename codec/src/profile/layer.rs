@@ -170,9 +170,13 @@ impl RouteLayer {
             reading.define(topic.names());
             Some(topic)
         };
+        let topics = table.optional("topic", |item| item.one_or_many(topic));
+        if topics.is_none() && table.has("topic") {
+            reading.unsure(table.path());
+        }
         let empties = [("ignore", Empty::Ignore), ("offline", Empty::Offline), ("decode", Empty::Decode)];
         RouteLayer {
-            topics: table.or("topic", Vec::new(), |item| item.one_or_many(topic)),
+            topics: topics.unwrap_or_default(),
             has_topics: table.has("topic"),
             starts: table.or("starts", Vec::new(), |item| item.one_or_many(|item| item.text().map(Into::into))),
             when: table.optional("when", |item| reading.when(item)).unwrap_or_default(),

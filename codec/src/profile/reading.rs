@@ -13,11 +13,29 @@ use crate::time::{Form, Zone};
 /// Names that are always in sight; nothing else may take them.
 const BUILT_IN: [&str; 3] = ["key", "index", "topic"];
 
+/// What other languages call the questions of a condition.
+const CONDITION_ALIASES: [(&str, &str); 12] = [
+    ("equals", "is"),
+    ("equal", "is"),
+    ("eq", "is"),
+    ("value", "is"),
+    ("not", "is_not"),
+    ("not_equals", "is_not"),
+    ("ne", "is_not"),
+    ("matches", "like"),
+    ("match", "like"),
+    ("pattern", "like"),
+    ("regex", "like"),
+    ("exists", "present"),
+];
+
 /// One document being read.
 #[derive(Default)]
 pub(super) struct Reading<'d> {
     defined: RefCell<Vec<String>>,
     used: RefCell<Vec<(Item<'d>, String)>>,
+    /// Paths of tables in which something that may define names can't be used.
+    unsure: RefCell<Vec<String>>,
 }
 
 impl<'d> Reading<'d> {
@@ -29,6 +47,16 @@ impl<'d> Reading<'d> {
         self.used.borrow_mut().extend(names.into_iter().map(|name| (item.clone(), name.to_owned())));
     }
 
+    /// Names used in the table with this path can't be judged: what would define them has a fault of its own.
+    pub(super) fn unsure(&self, path: &str) {
+        self.unsure.borrow_mut().push(path.to_owned());
+    }
+
+    fn is_unsure(&self, item: &Item<'d>) -> bool {
+        let below = |table: &String| item.path().strip_prefix(table.as_str()).is_some_and(|rest| rest.starts_with('.'));
+        self.unsure.borrow().iter().any(below)
+    }
+
     pub(super) fn defined(&self) -> Vec<String> {
         self.defined.borrow().clone()
     }
@@ -37,7 +65,10 @@ impl<'d> Reading<'d> {
     pub(super) fn check_names(&self, also: &[String]) {
         let defined = self.defined.borrow();
         let all = || defined.iter().chain(also).map(String::as_str).chain(BUILT_IN);
-        for (item, name) in self.used.borrow().iter().filter(|(_, name)| all().all(|defined| defined != name)) {
+        for (item, name) in self.used.borrow().iter() {
+            if all().any(|defined| defined == name) || self.is_unsure(item) {
+                continue;
+            }
             let fix = match nearest(name, all()) {
                 Some(near) => format!("did you mean `${near}`?"),
                 None => "define it by a topic's {capture}, a group of a pattern, `with` or `names`".to_owned(),
@@ -62,6 +93,10 @@ impl<'d> Reading<'d> {
         let key = table.optional("key", |item| item.any_text().map(|key| Place::Key(key.to_owned())));
         let keys = table.optional("keys", |item| Reading::pattern(item).map(Place::Keys));
         let path = table.optional("path", |item| noted(item, Path::parse(item.text()?)).map(Place::Path));
+        self.define(keys.iter().flat_map(Place::names));
+        if keys.is_none() && table.has("keys") {
+            self.unsure(table.path());
+        }
         let written = ["key", "keys", "path"].into_iter().filter(|key| table.has(key)).count();
         if written > 1 {
             table.problem("has several places", "keep one of `key`, `keys` and `path`");
@@ -69,9 +104,7 @@ impl<'d> Reading<'d> {
         }
         let place = key.or(keys).or(path);
         // A place that is written and can't be used has been noted.
-        let place = if written == 0 { Place::Whole } else { place? };
-        self.define(place.names());
-        Some(place)
+        if written == 0 { Some(Place::Whole) } else { place }
     }
 
     /// Where a text comes from: a place, or `text`, a template; and `map`, what texts stand for.
@@ -93,6 +126,7 @@ impl<'d> Reading<'d> {
     pub(super) fn with(&self, item: &Item<'d>) -> Option<Vec<(String, Source)>> {
         item.table(|table| {
             let bind = |(name, item): (&'d str, Item<'d>)| {
+                self.define([name]);
                 let source = match item.raw()? {
                     Raw::Table(_) => item.table(|table| self.source(table)),
                     _ => item
@@ -100,7 +134,6 @@ impl<'d> Reading<'d> {
                         .map(|key| Source { origin: Origin::Place(Place::Key(key.to_owned())), map: Vec::new() }),
                 };
                 free_names(&item, [name]);
-                self.define([name]);
                 Some((name.to_owned(), source?))
             };
             let bound: Vec<_> = table.items().into_iter().map(bind).collect();
@@ -125,8 +158,14 @@ impl<'d> Reading<'d> {
         let is_not = table.or("is_not", Vec::new(), texts);
         let like = table.optional("like", Reading::pattern);
         self.define(like.iter().flat_map(Pattern::names));
+        if let (None, true, Some((around, _))) = (&like, table.has("like"), table.path().rsplit_once(".when")) {
+            self.unsure(around);
+        }
         let present = table.optional("present", Item::boolean);
-        if ["is", "is_not", "like", "present"].iter().all(|key| !table.has(key)) {
+        table.aliases(&CONDITION_ALIASES);
+        let asks_nothing = ["is", "is_not", "like", "present"].iter().all(|key| !table.has(key));
+        // A key that is not known may be the question, misspelt; it is told already.
+        if asks_nothing && table.unknown().is_empty() {
             table.problem("asks nothing", "add `is`, `is_not`, `like` or `present`");
         }
         let subject = match (name, place?) {

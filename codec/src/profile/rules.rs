@@ -20,6 +20,8 @@ impl<'d> Reading<'d> {
         let groups = table.sections("group", |table| {
             if depth >= GROUP_DEPTH_MAX {
                 table.problem("nests too deeply", format!("use at most {GROUP_DEPTH_MAX} groups in one another"));
+                // Its keys are no fault of their own.
+                table.items();
                 return None;
             }
             self.group(table, depth + 1)
@@ -42,21 +44,20 @@ impl<'d> Reading<'d> {
         let time = table.optional("time", |item| self.time(item));
         let ignore = table.or("ignore", false, Item::boolean);
         let presence = table.or("presence", false, Item::boolean);
-        let place = place?;
         let makes = if ignore {
             Makes::Nothing
         } else if presence {
             Makes::Presence
         } else {
             let metric = table.optional("metric", |item| self.template(item));
-            if matches!(place, Place::Whole) && !table.has("metric") {
+            if matches!(place, Some(Place::Whole)) && !table.has("metric") {
                 table.missing("metric", "add `metric = \"…\"`: there is no key that could name it");
             }
             let unit = table.optional("unit", |item| self.unit(item));
             Makes::Reading { metric: metric.unwrap_or_else(|| Template::name("key")), unit }
         };
         let convert = if ignore { Convert::default() } else { convert(table, presence) };
-        Some(ValueRule { place, when, devices, device, time, makes, convert })
+        Some(ValueRule { place: place?, when, devices, device, time, makes, convert })
     }
 }
 

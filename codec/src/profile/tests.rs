@@ -61,6 +61,23 @@ time = { key = 't', form = 'is', zone = 'Mars/Base' }
 }
 
 #[test]
+fn a_fault_brings_no_others_with_it() {
+    let value = |keys: &str| format!("framing = 'lines'\ndecode = 'json'\n[[value]]\n{keys}\n");
+    let rest = "metric = 'm_$1_$name'\nunit = 'V'\ntype = 'number'\nscale = 2";
+    check(&value(&format!("keys = 'T(\\d+'\n{rest}")), &["value[0].keys: is no regular expression"]);
+    check(&value("key = 'a'\npath = '$.a'\nmetric = 'm'\nunit = 'V'"), &["value[0]: has several places"]);
+    check(&value("key = 'a'\nkeys = '(a)'\nmetric = 'm_$1'"), &["value[0]: has several places"]);
+    let when = "when = { key = 'b', like = '(?<name>' }";
+    check(&value(&format!("key = 'a'\n{when}\nmetric = '$name'")), &["value[0].when.like: is no regular"]);
+    check(
+        &value("key = 'a'\nwhen = { key = 'a', equals = 'x' }"),
+        &["when.equals: is no key that is known here: did you mean `is`?"],
+    );
+    check(&value("key = 'a'\nwhen = { key = 'a', presnt = true }"), &["did you mean `present`?"]);
+    check("decode = 'json'\n[[route]]\ntopic = 'a/{plant'\ndevice = '$plant'\n", &["mixes text and a wildcard"]);
+}
+
+#[test]
 fn what_a_source_cannot_do_without_is_missed() {
     check("decode = 'json'", &["route: is missing"]);
     check("framing = 'lines'", &["decode: is missing"]);
