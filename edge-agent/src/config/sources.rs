@@ -209,6 +209,15 @@ fn profile_text(name: &str, folder: &Path) -> Result<Cow<'static, str>, ProfileE
 fn profile(table: &Table<'_>, around: &Surroundings<'_>, input: Input) -> Option<SourceProfile> {
     let device = table.optional("device", |item| item.parse(str::parse::<DeviceName>));
     let named = table.item("profile");
+    if named.is_none()
+        && let Some(misspelt) = table.unknown().into_iter().find(|key| nearest(key, ["profile"]).is_some())
+    {
+        // Only the misspelt key is told: what stands beside it can't be judged without the profile.
+        for key in table.unknown().into_iter().filter(|key| *key != misspelt) {
+            table.has(key);
+        }
+        return None;
+    }
     let name = named.as_ref().map(|item| item.text().map(str::to_owned));
     let profile = match (&named, &name) {
         (None, _) | (_, None) => Profile::check(input, table, None),

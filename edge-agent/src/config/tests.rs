@@ -105,6 +105,13 @@ fn a_profile_of_the_wrong_kind_is_refused() {
 }
 
 #[test]
+fn a_misspelt_profile_is_told_once_and_its_keys_are_not_missed() {
+    let text = MINIMAL.replace("profile = \"dsmr5-p1\"", "proflie = \"dsmr5-p1\"");
+    let faults = faults(&text);
+    assert_eq!(faults, ["11 serial[0].proflie: is no key that is known here"]);
+}
+
+#[test]
 fn what_does_not_exist_is_a_warning_and_no_fault() {
     let warnings = warnings(&config(MINIMAL));
     assert!(warnings.iter().any(|warning| warning.contains("agent.token")), "{warnings:?}");
