@@ -118,3 +118,48 @@ fn standard_input_is_an_input() {
     assert!(output.status.success());
     assert!(lines(&String::from_utf8_lossy(&output.stdout)).len() > 20);
 }
+
+/// What decode writes for an input in a file of its own: standard output, standard error.
+fn decode_text(profile: &str, input: &[u8]) -> (String, String) {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    std::fs::write(folder.path().join("profile.toml"), profile).expect("a file in it");
+    std::fs::write(folder.path().join("input"), input).expect("a file in it");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate-agent"));
+    command.args(["decode", "--profile", "./profile.toml", "--input", "input"]).current_dir(folder.path());
+    let output = command.output().expect("the agent can be run");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn an_input_of_which_nothing_comes_is_not_answered_by_silence() {
+    let serial = "framing = 'lines'\ndecode = 'json'\ndevice = 'd'\n[[route]]\nstarts = '{'\nvalue = [{ key = 'a' }]\n";
+    let (out, counts) = decode_text(serial, b"hello\nworld\n");
+    assert_eq!(
+        (out.as_str(), counts.as_str()),
+        ("", "2 frames: 2 ignored or taken by no route; 0 readings, 0 dead letters\n")
+    );
+    let (out, counts) = decode_text(serial, b"hello\n{\"a\":1}\n{\"a\":null}\n{\"a\"\n");
+    assert_eq!(out.lines().count(), 2, "{out}");
+    let expected = "4 frames: 1 ignored or taken by no route; 1 reading, 1 dead letter; 1 without a value\n";
+    assert_eq!(counts, expected);
+    let mqtt = "decode = 'text'\n[[route]]\ntopic = 'a/{device}'\nvalue = [{ presence = true, map = { on = true } }]\n";
+    let (_, counts) =
+        decode_text(mqtt, b"{\"topic\":\"a/b\",\"payload\":\"on\"}\n{\"topic\":\"x\",\"payload\":\"\"}\n");
+    assert_eq!(counts, "2 messages: 1 ignored or taken by no route; 0 readings, 1 of presence, 0 dead letters\n");
+}
+
+#[test]
+fn the_documents_example_of_positional_lines_works() {
+    let document = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/mapping.md"));
+    let document = document.expect("the document is there");
+    let example = document.split("```toml\n").filter_map(|rest| rest.split("```").next());
+    let example = example.into_iter().find(|example| example.contains("\"position\"")).expect("the example is there");
+    let line = example.lines().next().and_then(|line| line.strip_prefix("# ")).expect("it begins with a line of data");
+    let (out, _) = decode_text(&format!("device = 'mast'\n{example}"), format!("{line}\n").as_bytes());
+    let readings = lines(&out);
+    let got: Vec<_> = readings.iter().map(|line| (line["metric"].as_str(), line["value"].as_f64())).collect();
+    assert_eq!(got, [(Some("temperature"), Some(21.7))], "{out}");
+    assert_eq!(readings[0]["unit"], "Cel");
+}

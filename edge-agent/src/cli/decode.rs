@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use lockgate_codec::{Input, Output, Zone};
+use lockgate_codec::{Counters, Input, Output, Zone};
 use lockgate_proto::ids::DeviceName;
 use lockgate_proto::time::MonoTime;
 
@@ -53,7 +53,7 @@ impl FromStr for Pieces {
 #[command(after_help = "Serial input is the bytes as they came. MQTT input is one JSON object a line:\n\
     {\"topic\": \"…\", \"payload\": \"…\" or \"payload_base64\": \"…\", \"retain\": true or false}\n\n\
     Prints one JSON object a line: a reading (device, metric, value; unit, time, retained, historical,\n\
-    quality where they apply) or {\"dead_letter\": \"why\"}.")]
+    quality where they apply) or {\"dead_letter\": \"why\"}. Ends with a line on standard error that counts.")]
 pub(super) struct DecodeArgs {
     /// A configuration, of which --source is one.
     #[arg(
@@ -91,18 +91,20 @@ pub(super) struct DecodeArgs {
 pub(super) fn run(args: &DecodeArgs) -> Result<(), CliError> {
     let profile = profile(args)?;
     let input = open(&args.input)?;
-    let mut out = io::BufWriter::new(anstream::stdout());
-    match profile.input() {
+    let mut printer = Printer { out: io::BufWriter::new(anstream::stdout()), made: Made::default() };
+    let counters = match profile.input() {
         Input::Stream => {
             let pieces = args.pieces.unwrap_or(Pieces::Of(CHUNK_BYTES));
-            stream(&profile, input, (pieces, args.seed), &mut out)?;
+            stream(&profile, input, (pieces, args.seed), &mut printer)?
         }
         Input::Messages if args.pieces.is_some() => {
             return Err(CliError::Usage("--pieces is for serial input; messages come whole".to_owned()));
         }
-        Input::Messages => messages(&profile, input, &mut out)?,
-    }
-    out.flush()?;
+        Input::Messages => messages(&profile, input, &mut printer)?,
+    };
+    printer.out.flush()?;
+    // So that an input of which nothing comes is not answered by silence.
+    writeln!(anstream::stderr(), "{}", summary(profile.input(), counters, &printer.made))?;
     Ok(())
 }
 
@@ -142,8 +144,8 @@ fn stream(
     profile: &SourceProfile,
     mut input: Box<dyn BufRead>,
     pieces: (Pieces, u64),
-    out: &mut impl Write,
-) -> Result<(), CliError> {
+    printer: &mut Printer<impl Write>,
+) -> Result<Counters, CliError> {
     let (pieces, mut seed) = pieces;
     let mut reader = profile.stream();
     let mut outputs = Vec::new();
@@ -160,10 +162,11 @@ fn stream(
             break;
         }
         reader.push(&piece, start, &mut outputs);
-        print(out, &mut outputs)?;
+        printer.print(&mut outputs)?;
     }
     reader.silence(&mut outputs);
-    print(out, &mut outputs)
+    printer.print(&mut outputs)?;
+    Ok(reader.counters())
 }
 
 /// SplitMix64: the same seed must give the same pieces on every machine and in every version.
@@ -176,7 +179,11 @@ fn random_length(seed: &mut u64) -> u64 {
     1 + (random >> 32) % below
 }
 
-fn messages(profile: &SourceProfile, mut input: Box<dyn BufRead>, out: &mut impl Write) -> Result<(), CliError> {
+fn messages(
+    profile: &SourceProfile,
+    mut input: Box<dyn BufRead>,
+    printer: &mut Printer<impl Write>,
+) -> Result<Counters, CliError> {
     let mut reader = profile.messages();
     let mut outputs = Vec::new();
     let mut line = Vec::new();
@@ -192,9 +199,9 @@ fn messages(profile: &SourceProfile, mut input: Box<dyn BufRead>, out: &mut impl
         }
         let message = message(&line).with_context(|| format!("line {number} of the input"))?;
         reader.message(&message.topic, &message.payload, message.retain, &mut outputs);
-        print(out, &mut outputs)?;
+        printer.print(&mut outputs)?;
     }
-    Ok(())
+    Ok(reader.counters())
 }
 
 struct Message {
@@ -221,9 +228,50 @@ fn message(line: &[u8]) -> anyhow::Result<Message> {
     Ok(Message { topic, payload, retain })
 }
 
-fn print(out: &mut impl Write, outputs: &mut Vec<Output>) -> Result<(), CliError> {
-    for output in outputs.drain(..) {
-        writeln!(out, "{}", output::json_line(&output))?;
+/// How many outputs of each kind were printed.
+#[derive(Default)]
+struct Made {
+    readings: u64,
+    presences: u64,
+    dead_letters: u64,
+}
+
+/// Prints outputs and counts them.
+struct Printer<W> {
+    out: W,
+    made: Made,
+}
+
+impl<W: Write> Printer<W> {
+    fn print(&mut self, outputs: &mut Vec<Output>) -> Result<(), CliError> {
+        for output in outputs.drain(..) {
+            match output {
+                Output::Reading(_) => self.made.readings += 1,
+                Output::Presence { .. } => self.made.presences += 1,
+                Output::DeadLetter(_) => self.made.dead_letters += 1,
+            }
+            writeln!(self.out, "{}", output::json_line(&output))?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// What came of the input, in one line: "7 frames: 2 ignored or taken by no route; 10 readings, 2 dead letters".
+fn summary(input: Input, counters: Counters, made: &Made) -> String {
+    let many = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let whole = many(counters.inputs, if input == Input::Stream { "frame" } else { "message" });
+    let mut parts = Vec::new();
+    if counters.ignored > 0 {
+        parts.push(format!("{} ignored or taken by no route", counters.ignored));
+    }
+    let readings = many(made.readings, "reading");
+    let presence = if made.presences > 0 { format!(", {} of presence", made.presences) } else { String::new() };
+    parts.push(format!("{readings}{presence}, {}", many(made.dead_letters, "dead letter")));
+    if counters.absent > 0 {
+        parts.push(format!("{} without a value", counters.absent));
+    }
+    if counters.joined_bytes > 0 {
+        parts.push(format!("{} before the first frame", many(counters.joined_bytes, "byte")));
+    }
+    format!("{whole}: {}", parts.join("; "))
 }
