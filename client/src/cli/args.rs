@@ -1,5 +1,6 @@
 //! Arguments that several commands share.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,16 +9,21 @@ use lockgate_client::{ClientOptions, GatewayUrl, TokenSource};
 
 use super::CliError;
 
+/// Looked at where neither --token nor --token-file is typed.
+const TOKEN: &str = "LOCKGATE_TOKEN";
+const TOKEN_FILE: &str = "LOCKGATE_TOKEN_FILE";
+
 /// How to reach a gateway.
 #[derive(Args)]
 pub(super) struct GatewayArgs {
-    /// Address of the gateway
+    /// Address of the gateway, without a path; it is added
     #[arg(long, env = "LOCKGATE_URL", default_value = "ws://127.0.0.1:8080", value_name = "URL", value_parser = url)]
     url: GatewayUrl,
-    /// Your token
-    #[arg(long, env = "LOCKGATE_TOKEN", hide_env_values = true, value_name = "TOKEN", conflicts_with = "token_file")]
+    // The environment is read apart: for clap its values count as typed, and would conflict with a flag.
+    /// Your token [env: LOCKGATE_TOKEN]
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
     token: Option<String>,
-    /// A file with your token, read anew at each connection
+    /// A file with your token, read anew at each connection [env: LOCKGATE_TOKEN_FILE]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Certificates to trust beside the system's, for wss://
@@ -27,17 +33,36 @@ pub(super) struct GatewayArgs {
 
 impl GatewayArgs {
     pub(super) fn options(self) -> Result<ClientOptions, CliError> {
-        let token = match (self.token, self.token_file) {
-            (_, Some(file)) => TokenSource::File(file),
-            (Some(token), None) => TokenSource::Text(token),
-            (None, None) => {
-                let how = "give your token with --token, --token-file or LOCKGATE_TOKEN; `lockgate token user NAME` makes one";
-                return Err(CliError::Usage(how.to_owned()));
-            }
-        };
+        let token = token_source(self.token, self.token_file, |name| std::env::var_os(name))?;
         let client = concat!("lockgate ", env!("CARGO_PKG_VERSION")).to_owned();
         Ok(ClientOptions { ca_file: self.ca_file, client, ..ClientOptions::new(self.url, token) })
     }
+}
+
+/// What is typed wins over the environment. An empty variable counts as none.
+fn token_source(
+    token: Option<String>,
+    file: Option<PathBuf>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<TokenSource, CliError> {
+    let usage = |text: String| Err(CliError::Usage(text));
+    let variable = |name| variable(name).filter(|value| !value.is_empty());
+    match (token, file) {
+        (Some(token), _) => return Ok(TokenSource::Text(token)),
+        (None, Some(file)) => return Ok(TokenSource::File(file)),
+        (None, None) => {}
+    }
+    if let Some(token) = variable(TOKEN) {
+        return match token.into_string() {
+            Ok(token) => Ok(TokenSource::Text(token)),
+            Err(_) => usage(format!("{TOKEN} has characters that a token can't have")),
+        };
+    }
+    if let Some(file) = variable(TOKEN_FILE) {
+        return Ok(TokenSource::File(file.into()));
+    }
+    let makes = "`lockgate token user NAME` makes one";
+    usage(format!("give your token with --token, --token-file, {TOKEN} or {TOKEN_FILE}; {makes}"))
 }
 
 fn url(text: &str) -> Result<GatewayUrl, String> {
@@ -62,7 +87,41 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        gateway: GatewayArgs,
+    }
+
+    fn source(typed: &[&str], environment: &[(&str, &str)]) -> Result<String, String> {
+        let words = ["lockgate"].iter().chain(typed);
+        let matches = Typed::command().try_get_matches_from(words).map_err(|error| error.to_string())?;
+        let args = Typed::from_arg_matches(&matches).unwrap().gateway;
+        let variable = |name: &str| {
+            let found = environment.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        match token_source(args.token, args.token_file, variable).map_err(|error| error.to_string())? {
+            TokenSource::Text(token) => Ok(token),
+            TokenSource::File(file) => Ok(format!("file {}", file.display())),
+            TokenSource::Function(_) => unreachable!("no argument is a function"),
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_typed_wins_over_the_environment() {
+        let both = [(TOKEN, "t-env"), (TOKEN_FILE, "f-env")];
+        assert_eq!(source(&["--token", "t"], &both).as_deref(), Ok("t"));
+        assert_eq!(source(&["--token-file", "f"], &both).as_deref(), Ok("file f"));
+        assert_eq!(source(&[], &both).as_deref(), Ok("t-env"));
+        assert_eq!(source(&[], &[(TOKEN, ""), both[1]]).as_deref(), Ok("file f-env"));
+        assert!(source(&["--token", "t", "--token-file", "f"], &[]).unwrap_err().contains("cannot be used with"));
+        assert!(source(&[], &[]).unwrap_err().contains(TOKEN_FILE));
+    }
 
     #[test]
     fn durations_are_read_as_people_write_them() {
