@@ -92,6 +92,10 @@ impl FromStr for GatewayUrl {
         if uri.query().is_some() {
             return Err(wrong("leave out the question mark and what follows"));
         }
+        let path = uri.path().trim_end_matches('/');
+        if path.ends_with("/v1/client") || path.ends_with("/v1/edge") {
+            return Err(wrong("leave out /v1/client or /v1/edge at its end; it is added"));
+        }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let has_port = authority.as_str().len() > authority.host().len();
         let port = match authority.port_u16() {
@@ -103,7 +107,7 @@ impl FromStr for GatewayUrl {
         if host.is_empty() {
             return Err(wrong(general));
         }
-        Ok(GatewayUrl { secure, host, port, prefix: uri.path().trim_end_matches('/').to_owned() })
+        Ok(GatewayUrl { secure, host, port, prefix: path.to_owned() })
     }
 }
 

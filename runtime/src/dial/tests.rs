@@ -157,7 +157,9 @@ fn addresses_are_read_and_written() {
     assert_eq!(written("ws://127.0.0.1:8080/").as_deref(), Ok("ws://127.0.0.1:8080"));
     assert_eq!(written("wss://gw.example.org:443").as_deref(), Ok("wss://gw.example.org"));
     assert_eq!(written("ws://[::1]:8080/lockgate").as_deref(), Ok("ws://[::1]:8080/lockgate"));
-    for wrong in ["", "gateway", "http://x", "ws://", "ws://u:p@x", "ws://x:0", "ws://x:99999", "ws://x/?a", "wss:/x"] {
+    let ends = ["ws://x/v1/client", "ws://x/below/v1/edge/"];
+    let others = ["", "gateway", "http://x", "ws://", "ws://u:p@x", "ws://x:0", "ws://x:99999", "ws://x/?a", "wss:/x"];
+    for wrong in ends.into_iter().chain(others) {
         let error = wrong.parse::<GatewayUrl>().unwrap_err().to_string();
         assert!(error.starts_with("is no address of a gateway; "), "{wrong}: {error}");
     }
