@@ -59,7 +59,7 @@ enum CliError {
     #[error("{0}")]
     Client(#[from] ClientError),
     /// The key's file, or the token that was to be made.
-    #[error(transparent)]
+    #[error("{}", token::key_fault(.0))]
     Key(#[from] lockgate_token::KeyError),
     /// A token can't be made.
     #[error(transparent)]

@@ -1,12 +1,13 @@
 //! `lockgate token`: makes tokens with the gateway's key, where the key is.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use lockgate_proto::ids::{AgentName, Site, Tenant};
 use lockgate_runtime::clock::Clock;
-use lockgate_token::{Identity, NewToken, Scope, SigningKey};
+use lockgate_token::{Identity, KeyError, NewToken, Scope, SigningKey};
 
 use super::CliError;
 use super::args::duration;
@@ -91,4 +92,35 @@ pub(super) fn run(args: &TokenArgs) -> Result<(), CliError> {
     let mut lines = Lines::default();
     lines.text(minted);
     lines.write()
+}
+
+/// What is wrong with the key file, for somebody who may have named the wrong one.
+pub(super) fn key_fault(error: &KeyError) -> String {
+    match error {
+        KeyError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => format!(
+            "{error}; the gateway makes it at its first start, as token.key in its data folder: \
+             is the gateway running, and is this its folder?"
+        ),
+        // Who makes a token is not to delete a key: all tokens made with it would be worth nothing.
+        KeyError::OpenToOthers { path, mode } => format!(
+            "the key file \"{}\" is open to others (mode {mode:03o}): is this the gateway's key file? \
+             If so, make it its owner's alone with `chmod 600`",
+            path.display()
+        ),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_names_the_wrong_key_file_is_told_where_the_right_one_is() {
+        let path = PathBuf::from("/nowhere/token.key");
+        let missing = KeyError::Read { path: path.clone(), source: io::ErrorKind::NotFound.into() };
+        assert!(key_fault(&missing).ends_with("is the gateway running, and is this its folder?"));
+        let open = key_fault(&KeyError::OpenToOthers { path, mode: 0o644 });
+        assert!(open.contains("is this the gateway's key file?") && !open.contains("delete"), "{open}");
+    }
 }
