@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lockgate_proto::ids::{DeviceName, Site};
+use lockgate_proto::ids::{DeviceName, Site, Tenant};
 use lockgate_proto::wire;
 use lockgate_proto::wire::client_frame::Request;
 use lockgate_proto::wire::server_frame::Body;
@@ -70,6 +70,11 @@ impl Client {
         let token = gateway.token.token()?;
         let connection = Connection::open(&gateway.dialer, &token, &gateway.client).await?;
         Ok(Client { gateway, connection, token })
+    }
+
+    /// The owner of the sites that the token lets see, if the gateway says so.
+    pub fn tenant(&self) -> Option<&Tenant> {
+        self.connection.tenant.as_ref()
     }
 
     /// The devices that a site knows, as far as the token lets see them.

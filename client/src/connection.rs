@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lockgate_proto::ids::Tenant;
 use lockgate_proto::wire;
 use lockgate_proto::wire::client_frame::Request;
 use lockgate_proto::wire::server_frame::Body;
@@ -18,16 +19,21 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct Connection {
     link: Link,
     last_id: u32,
+    /// Whose sites these are, if the gateway says so.
+    pub(crate) tenant: Option<Tenant>,
 }
 
 impl Connection {
     /// Connects and shows the token.
     pub(crate) async fn open(dialer: &Dialer, token: &str, client: &str) -> Result<Connection, ClientError> {
         let link = dialer.dial(None).await?;
-        let mut connection = Connection { link, last_id: 0 };
+        let mut connection = Connection { link, last_id: 0, tenant: None };
         let connect = wire::Connect { token: token.to_owned(), client: client.to_owned() };
         match connection.ask(Request::Connect(connect)).await? {
-            Body::Connected(_) => Ok(connection),
+            Body::Connected(connected) => {
+                connection.tenant = Tenant::new(connected.tenant).ok();
+                Ok(connection)
+            }
             _ => Err(ClientError::WrongAnswer),
         }
     }

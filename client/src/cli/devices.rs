@@ -2,10 +2,10 @@
 
 use clap::Args;
 use lockgate_client::Client;
-use lockgate_proto::ids::Site;
+use lockgate_proto::ids::{Site, Tenant};
 
 use super::args::GatewayArgs;
-use super::output::Lines;
+use super::output::{DIM, Lines, styled};
 use super::text::Painter;
 use super::{CliError, json};
 
@@ -24,13 +24,35 @@ pub(super) struct DevicesArgs {
 pub(super) async fn run(args: DevicesArgs) -> Result<(), CliError> {
     let mut client = Client::connect(args.gateway.options()?).await?;
     let mut devices = client.devices(&args.site).await?;
+    let tenant = client.tenant().cloned();
     client.close().await;
     devices.sort_by(|a, b| a.device.cmp(&b.device));
     let mut lines = Lines::default();
     if args.json {
         devices.iter().try_for_each(|device| json::device(&mut lines, device))?;
+    } else if devices.is_empty() {
+        lines.text(styled(DIM, none_known(&args.site, tenant.as_ref())));
+        lines.write_aside();
     } else {
         Painter::new(None).devices(&mut lines, &devices);
     }
     lines.write()
+}
+
+fn none_known(site: &Site, tenant: Option<&Tenant>) -> String {
+    let of = tenant.map_or_else(String::new, |tenant| format!(" (tenant {tenant})"));
+    format!("no device of site \"{site}\" has been heard of yet{of}; is the name right?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_without_devices_is_named_with_its_tenant() {
+        let (site, tenant) = (Site::new("plant-2").unwrap(), Tenant::new("acme").unwrap());
+        let text = "no device of site \"plant-2\" has been heard of yet (tenant acme); is the name right?";
+        assert_eq!(none_known(&site, Some(&tenant)), text);
+        assert_eq!(none_known(&site, None), text.replace(" (tenant acme)", ""));
+    }
 }

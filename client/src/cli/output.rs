@@ -47,6 +47,14 @@ impl Lines {
         anstream::adapter::strip_str(&self.0).to_string()
     }
 
+    /// Writes them to stderr: what is said beside the results.
+    pub(super) fn write_aside(&mut self) {
+        let mut stderr = anstream::stderr().lock();
+        // Nobody is left to be told where even this can't be written.
+        let _unwritten = stderr.write_all(self.0.as_bytes());
+        self.0.clear();
+    }
+
     /// Writes them out.
     pub(super) fn write(&mut self) -> Result<(), CliError> {
         let mut stdout = anstream::stdout().lock();

@@ -147,10 +147,6 @@ impl Painter {
         for device in devices {
             let _grown = (self.device(device.device.as_str()), pad(&mut agent_chars, device.agent.as_str()));
         }
-        if devices.is_empty() {
-            lines.text(styled(DIM, "no device has been heard of yet"));
-            return;
-        }
         let device_chars = self.device_chars;
         let head = format!(
             "{:<device_chars$}  {:<agent_chars$}  {:<7}  {:>7}  {}",
@@ -181,7 +177,20 @@ impl Painter {
     }
 }
 
-fn note(style: anstyle::Style, text: &str) -> String {
+/// Whether an event tells of the connection and the gateway, not of the site.
+pub(super) fn is_aside(event: &Event) -> bool {
+    match event {
+        Event::Degraded { .. } | Event::Restored | Event::Disconnected { .. } | Event::Reconnected { .. } => true,
+        // What is missing is told where it is missing, between the readings.
+        Event::Entry(_)
+        | Event::Snapshot(_)
+        | Event::NotRecovered { .. }
+        | Event::Lagged { .. }
+        | Event::CaughtUp { .. } => false,
+    }
+}
+
+pub(super) fn note(style: anstyle::Style, text: &str) -> String {
     styled(style, format!("-- {}", printable(text)))
 }
 
@@ -221,7 +230,7 @@ fn grown(column_chars: &mut usize, text: &str, chars_max: usize) -> usize {
 
 fn value(value: &Value) -> String {
     let text = match value {
-        Value::Number(number) => number.to_string(),
+        Value::Number(number) => decimal(*number),
         Value::Integer(number) => number.to_string(),
         Value::Flag(true) => "yes".to_owned(),
         Value::Flag(false) => "no".to_owned(),
@@ -232,6 +241,20 @@ fn value(value: &Value) -> String {
         Some((cut, _)) => format!("{}…", &text[..cut]),
         None => text,
     }
+}
+
+/// A number for people: at most so many decimals, counted from the first that is not zero. Whole numbers stay exact.
+fn decimal(number: f64) -> String {
+    const DECIMALS_MAX: usize = 6;
+    let exact = number.to_string();
+    let Some((_, decimals)) = exact.split_once('.') else { return exact };
+    let zeros = if number.abs() < 1.0 { decimals.len() - decimals.trim_start_matches('0').len() } else { 0 };
+    let kept = zeros + DECIMALS_MAX;
+    if decimals.len() <= kept {
+        return exact;
+    }
+    let rounded = format!("{number:.kept$}");
+    rounded.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Bytes in hexadecimal.

@@ -11,8 +11,8 @@ use lockgate_proto::position::{Position, PositionError};
 use tokio::time::{Instant, sleep_until};
 
 use super::args::{GatewayArgs, duration};
-use super::output::Lines;
-use super::text::Painter;
+use super::output::{DIM, Lines};
+use super::text::{Painter, is_aside, note};
 use super::{CliError, json};
 
 /// Show what a site's devices say, as they say it.
@@ -68,6 +68,17 @@ pub(super) async fn run(args: WatchArgs) -> Result<(), CliError> {
         (None, Some(last)) => Start::Last(last),
         (None, None) => Start::Live,
     };
+    let mut client = Client::connect(args.gateway.options()?).await?;
+    let mut aside = Lines::default();
+    if !args.json && !args.devices.is_empty() {
+        // A gateway that refuses the list refuses the subscription too, and that refusal is shown.
+        let known = client.devices(&args.site).await.ok();
+        let is_known = |name: &DeviceName| known.iter().flatten().any(|device| device.device == *name);
+        for name in args.devices.iter().filter(|name| known.is_some() && !is_known(name)) {
+            let waiting = if args.until_head { "" } else { "; waiting" };
+            aside.text(note(DIM, &format!("no device \"{name}\" is known in {} yet{waiting}", args.site)));
+        }
+    }
     let options = SubscribeOptions {
         site: args.site,
         devices: args.devices,
@@ -75,7 +86,8 @@ pub(super) async fn run(args: WatchArgs) -> Result<(), CliError> {
         snapshot: args.snapshot,
         tell_caught_up: args.until_head,
     };
-    let subscription = Client::connect(args.gateway.options()?).await?.subscribe(options).await?;
+    let subscription = client.subscribe(options).await?;
+    aside.write_aside();
     let mut watch = Watch {
         painter: (!args.json).then(|| Painter::new(subscription.time_zone())),
         lines: Lines::default(),
@@ -128,6 +140,13 @@ impl Watch {
             *left = left.saturating_sub(telemetry.readings.len() as u64);
         }
         match &mut self.painter {
+            Some(painter) if is_aside(&event) => {
+                // A terminal that shows both has them in order.
+                self.lines.write()?;
+                let mut aside = Lines::default();
+                painter.event(&mut aside, &event);
+                aside.write_aside();
+            }
             Some(painter) => painter.event(&mut self.lines, &event),
             None => json::event(&mut self.lines, &event)?,
         }

@@ -33,6 +33,12 @@ fn devices_and_shadows_are_tables() {
     let (mut lines, mut painter) = (Lines::default(), painter());
     painter.devices(&mut lines, &samples::devices());
     painter.shadow(&mut lines, &samples::shadow());
-    painter.devices(&mut lines, &[]);
     insta::assert_snapshot!(lines.into_plain());
+}
+
+#[test]
+fn people_get_six_decimals_and_whole_numbers_as_they_are() {
+    let numbers = [0.998_186_914_250_879_9, 21.5, -0.000_012_345_678_9, 101_325.123_456_78, 0.999_999_99, 1e15, 0.0];
+    let shown = numbers.map(decimal);
+    assert_eq!(shown, ["0.998187", "21.5", "-0.0000123457", "101325.123457", "1", "1000000000000000", "0"]);
 }
