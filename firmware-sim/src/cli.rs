@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use jiff::SignedDuration;
 use lockgate_runtime::Supervisor;
 use lockgate_runtime::signals::stop_on_signals;
@@ -135,11 +135,12 @@ struct FaultArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("target").required(true).args(["pty", "mqtt"])))]
 struct ReplayArgs {
     /// Serial bytes as they came, or for MQTT one JSON object a line: topic, payload or payload_base64, retain.
     file: PathBuf,
     /// Plays onto a pseudo-terminal; a link to it is put here. Waits for a reader.
-    #[arg(long, value_name = "LINK", required_unless_present = "mqtt", conflicts_with = "mqtt")]
+    #[arg(long, value_name = "LINK")]
     pty: Option<PathBuf>,
     /// Plays to this broker, QoS 1: mqtt://[user:password@]host[:port].
     #[arg(long, value_name = "URL")]
@@ -219,13 +220,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         // No task and nothing to wait for.
         Command::Account(args) => return settle(&args),
         Command::Replay(args) => {
+            // Before a task is there to fail: a fault in the command is told once, not by the supervisor too.
+            let bytes = args.check()?;
             let playing = supervisor.clone();
             supervisor.spawn("replay", |stop| async move {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => {}
                     // CANCEL-SAFE: nothing comes after it.
-                    played = replay(args) => played?,
+                    played = replay(args, bytes) => played?,
                 }
                 playing.stop("all is played");
                 Ok(())
@@ -269,6 +272,9 @@ impl DevicesArgs {
         if counts.values().all(|&count| count == 0) {
             bail!("no devices: ask for some with --pumps, --thermostats, --meters or --rooms");
         }
+        if self.rooms > 0 && self.mqtt.is_none() {
+            bail!("rooms publish over MQTT: name the broker with --mqtt mqtt://127.0.0.1:1883");
+        }
         Ok(Plan {
             counts,
             dir: self.dir,
@@ -311,11 +317,17 @@ fn play_devices(args: DevicesArgs, supervisor: &Supervisor) -> anyhow::Result<Du
     Ok(devices::stop_grace(&plan))
 }
 
-async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
-    if !(args.speed.is_finite() && args.speed > 0.0) {
-        bail!("--speed is above 0");
+impl ReplayArgs {
+    /// The capture, if the rest makes sense.
+    fn check(&self) -> anyhow::Result<Vec<u8>> {
+        if !(self.speed.is_finite() && self.speed > 0.0) {
+            bail!("--speed is above 0");
+        }
+        std::fs::read(&self.file).with_context(|| format!("cannot read {}", self.file.display()))
     }
-    let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+}
+
+async fn replay(args: ReplayArgs, bytes: Vec<u8>) -> anyhow::Result<()> {
     match (&args.pty, &args.mqtt) {
         (Some(link), _) => replay_serial(&args, link, &bytes).await,
         (None, Some(broker)) => replay_mqtt(&args, broker.clone(), bytes).await,
