@@ -171,6 +171,11 @@ impl Uplink {
             Action::Read { request, epoch, lane, range, bytes_max } => {
                 let wanted = Wanted { request, epoch, lane, range, bytes_max };
                 let answer = self.read(wanted).await?;
+                if matches!(&answer, Input::Records { missing, .. } if !missing.is_empty()) {
+                    // Why they are missing the queue knows, and the link must hear of that first.
+                    let holdings = self.holdings().await?;
+                    self.handle(connection, Input::QueueChanged { holdings });
+                }
                 self.handle(connection, answer);
             }
             Action::Settled { epoch, lane, set } => queue.set_settled(epoch, lane, set).await?,
