@@ -136,7 +136,7 @@ mod tests {
         }
 
         #[test]
-        fn an_entry_of_a_later_version_keeps_its_place(offset in 1_u64.., stamp: u64, reason in 7_i32..) {
+        fn an_entry_of_a_later_version_keeps_its_place(offset in 1_u64.., stamp: u64, reason in 8_i32..) {
             let gap = wire::Gap { reason, agent: "pi".to_owned(), ..wire::Gap::default() };
             let body = Some(Body::Gap(gap));
             let entry = entry(wire::Entry { offset, stamp, body, ..wire::Entry::default() }).unwrap();

@@ -21,17 +21,21 @@ pub enum GapReason {
     Aged,
     /// The gateway could not use the record.
     Rejected,
+    /// Repeats of an event were folded for want of room: the first and the last are kept, and the gap counts
+    /// those between.
+    Compacted,
 }
 
 impl GapReason {
     /// All reasons, for tables and counters.
-    pub const ALL: [GapReason; 6] = [
+    pub const ALL: [GapReason; 7] = [
         GapReason::Evicted,
         GapReason::Power,
         GapReason::Corrupt,
         GapReason::Wiped,
         GapReason::Aged,
         GapReason::Rejected,
+        GapReason::Compacted,
     ];
 
     /// Position in [`GapReason::ALL`].
@@ -43,13 +47,16 @@ impl GapReason {
             GapReason::Wiped => 3,
             GapReason::Aged => 4,
             GapReason::Rejected => 5,
+            GapReason::Compacted => 6,
         }
     }
 
     /// Whether such a record may turn up after all: on a card that was put back, in a copy of the queue.
     pub fn may_come_back(self) -> bool {
         match self {
-            GapReason::Evicted | GapReason::Power | GapReason::Corrupt | GapReason::Wiped => true,
+            GapReason::Evicted | GapReason::Power | GapReason::Corrupt | GapReason::Wiped | GapReason::Compacted => {
+                true
+            }
             GapReason::Aged | GapReason::Rejected => false,
         }
     }
@@ -63,6 +70,7 @@ impl GapReason {
             GapReason::Wiped => "wiped",
             GapReason::Aged => "aged",
             GapReason::Rejected => "rejected",
+            GapReason::Compacted => "compacted",
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct QueueFigures {
     pub waiting: [u64; 2],
     /// Records dropped unsent for want of room, since the process began.
     pub evicted: u64,
+    /// Repeats of events folded for want of room, since the process began.
+    pub compacted: u64,
     /// Bytes given to the disk since the process began.
     pub written_bytes: u64,
 }
@@ -81,6 +83,7 @@ pub(super) fn readings(figures: &Figures, device: &DeviceName) -> Vec<Output> {
         sheet.integer("queue_waiting", "", queue.waiting[Lane::Telemetry.index()]);
         sheet.integer("queue_waiting_events", "", queue.waiting[Lane::Events.index()]);
         sheet.integer("queue_evicted", "", queue.evicted);
+        sheet.integer("queue_compacted", "", queue.compacted);
         sheet.integer("queue_written", "By", queue.written_bytes);
     }
     sheet.integer("sources", "", figures.sources.len() as u64);

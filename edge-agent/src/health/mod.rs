@@ -89,6 +89,7 @@ impl Health {
             budget_bytes: stats.budget_bytes,
             waiting: stats.lanes.map(|lane| lane.unsettled),
             evicted: stats.lanes.iter().map(|lane| lane.evicted).sum(),
+            compacted: stats.lanes.iter().map(|lane| lane.compacted).sum(),
             written_bytes: stats.written_bytes,
         });
         Figures {

@@ -66,7 +66,8 @@ impl Queue {
             let (millis, clock) = header_time(record.taken);
             let digest = batch.digest.filter(|_| at == last_at);
             let payload_bytes = record.payload.len();
-            let header = RecordHeader { seq, millis, clock, digest, continued: at < last_at, payload_bytes };
+            let continued = at < last_at;
+            let header = RecordHeader { seq, millis, clock, digest, continued, hole: None, payload_bytes };
             let offset = start + bytes.len() as u64;
             encode_record(id, offset, &header, &record.payload, &mut bytes);
             seq = seq.next();
@@ -133,7 +134,7 @@ fn check_size(batch: &Batch) -> Result<u64, AppendError> {
 
 impl Segment {
     fn empty() -> Segment {
-        Segment { last: Seq::NONE, bytes: 0, index: Vec::new() }
+        Segment { last: Seq::NONE, bytes: 0, index: Vec::new(), is_compact: false }
     }
 
     /// LIMIT: points are at least `spacing` bytes apart, which bounds how many a full segment has.

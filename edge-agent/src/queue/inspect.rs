@@ -118,8 +118,9 @@ fn inspect_epoch(
         inspection.records = held.count();
         inspection.settled = held.intersection(&noted.settled).count();
         note_times(storage, book, entry.boot.unwrap_or(BootId(0)), &of_lane, &mut inspection);
-        let lost = of_lane.iter().filter_map(|found| found.walked.as_ref()).flat_map(|walked| &walked.lost);
-        faults.extend(lost.filter(|range| !noted.gone.contains_range(**range)).map(|range| Fault::RecordsLost {
+        let lost: RangeSet =
+            of_lane.iter().filter_map(|found| found.walked.as_ref()).flat_map(|walked| &walked.lost).copied().collect();
+        faults.extend(lost.difference(&noted.gone).ranges().iter().map(|range| Fault::RecordsLost {
             epoch: entry.epoch,
             lane,
             range: *range,
@@ -141,8 +142,8 @@ fn held_of(of_lane: &[&Found], noted: &LaneEntry) -> RangeSet {
         if let Some(range) = SeqRange::new(found.id.first, last) {
             held.insert(range);
         }
-        for lost in found.walked.iter().flat_map(|walked| &walked.lost) {
-            held.remove(*lost);
+        for absent in found.walked.iter().flat_map(|walked| walked.lost.iter().chain(&walked.let_go)) {
+            held.remove(*absent);
         }
     }
     held.difference(&noted.gone)

@@ -5,7 +5,11 @@
 //! there, so a payload that looks like a record, or a block that landed in the wrong file, proves
 //! nothing. The golden tests fix the layout; a change of it is a new [`VERSION`].
 
+#[cfg(test)]
+mod tests;
+
 use lockgate_proto::limits::RECORD_BYTES_MAX;
+use lockgate_proto::ranges::SeqRange;
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 use lockgate_proto::time::{MonoTime, UnixMicros};
 
@@ -20,10 +24,11 @@ pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
 /// Bytes before a payload, without the digest.
 pub(crate) const RECORD_HEADER_BYTES: usize = 20;
 
-/// Bytes before a payload that has a digest.
-pub(crate) const RECORD_HEADER_BYTES_MAX: usize = RECORD_HEADER_BYTES + DIGEST_BYTES;
+/// Bytes before a payload that has all that a header can have.
+pub(crate) const RECORD_HEADER_BYTES_MAX: usize = RECORD_HEADER_BYTES + DIGEST_BYTES + HOLE_BYTES;
 
 const DIGEST_BYTES: usize = 8;
+const HOLE_BYTES: usize = 4;
 const MAGIC: [u8; 7] = *b"LGQUEUE";
 const SUFFIX: &str = ".seg";
 
@@ -31,7 +36,8 @@ const FLAG_BOOT_TIME: u8 = 1;
 const FLAG_DIGEST: u8 = 2;
 const FLAG_CONTINUED: u8 = 4;
 const FLAG_DATED: u8 = 8;
-const FLAGS_KNOWN: u8 = FLAG_BOOT_TIME | FLAG_DIGEST | FLAG_CONTINUED | FLAG_DATED;
+const FLAG_HOLE: u8 = 16;
+const FLAGS_KNOWN: u8 = FLAG_BOOT_TIME | FLAG_DIGEST | FLAG_CONTINUED | FLAG_DATED | FLAG_HOLE;
 
 const MILLIS_MIN: i64 = -(1 << 47);
 const MILLIS_MAX: i64 = (1 << 47) - 1;
@@ -163,6 +169,9 @@ pub(crate) struct RecordHeader {
     pub(crate) digest: Option<u64>,
     /// The next record is of the same batch; this one counts only with it.
     pub(crate) continued: bool,
+    /// On every record of a compacted segment: so many numbers just before this one were let go on purpose,
+    /// so that a hole that was made can't be taken for damage, whatever else is lost.
+    pub(crate) hole: Option<u32>,
     /// Length of the payload.
     pub(crate) payload_bytes: usize,
 }
@@ -170,7 +179,19 @@ pub(crate) struct RecordHeader {
 impl RecordHeader {
     /// Bytes of the header.
     pub(crate) fn bytes(&self) -> usize {
-        RECORD_HEADER_BYTES + if self.digest.is_some() { DIGEST_BYTES } else { 0 }
+        RECORD_HEADER_BYTES
+            + if self.digest.is_some() { DIGEST_BYTES } else { 0 }
+            + if self.hole.is_some() { HOLE_BYTES } else { 0 }
+    }
+
+    /// The first number that is accounted for by this record: its own, or where the hole before it begins.
+    pub(crate) fn covers_from(&self) -> Seq {
+        Seq::new(self.seq.get() - u64::from(self.hole.unwrap_or(0)))
+    }
+
+    /// The numbers just before this record that were let go on purpose.
+    pub(crate) fn let_go(&self) -> Option<SeqRange> {
+        SeqRange::new(self.covers_from(), self.seq.previous())
     }
 
     /// Bytes of header and payload.
@@ -206,7 +227,8 @@ pub(crate) fn encode_record(id: SegmentId, offset: u64, header: &RecordHeader, p
     out.extend_from_slice(&[0; 6]);
     let flags = header.clock.flags()
         | (if header.digest.is_some() { FLAG_DIGEST } else { 0 })
-        | (if header.continued { FLAG_CONTINUED } else { 0 });
+        | (if header.continued { FLAG_CONTINUED } else { 0 })
+        | (if header.hole.is_some() { FLAG_HOLE } else { 0 });
     let length = u32::try_from(payload.len()).expect("append bounds the payload");
     out.extend_from_slice(&length.to_le_bytes()[..3]);
     out.push(flags);
@@ -216,10 +238,14 @@ pub(crate) fn encode_record(id: SegmentId, offset: u64, header: &RecordHeader, p
     if let Some(digest) = header.digest {
         out.extend_from_slice(&digest.to_le_bytes());
     }
+    if let Some(hole) = header.hole {
+        out.extend_from_slice(&hole.to_le_bytes());
+    }
+    let head_end = out.len();
     let seed = id.seed();
     let check = header_check(seed, offset, &out[start + 6..start + RECORD_HEADER_BYTES]);
     out[start + 4..start + 6].copy_from_slice(&check.to_le_bytes());
-    let crc = record_crc(seed, offset, &out[start + 4..], payload);
+    let crc = record_crc(seed, offset, &out[start + 4..head_end], payload);
     out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(payload);
 }
@@ -242,17 +268,19 @@ pub(crate) fn decode_header(id: SegmentId, seed: u32, offset: u64, bytes: &[u8])
     let seq = Seq::new(id.first.get().checked_add(u64::from(from_first))?);
     let mut millis = [0; 8];
     millis[2..].copy_from_slice(&fixed[14..20]);
-    let digest = if flags & FLAG_DIGEST == 0 {
-        None
-    } else {
-        Some(u64::from_le_bytes(array(bytes.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES_MAX)?)))
-    };
+    let mut extras = &bytes[RECORD_HEADER_BYTES..];
+    let digest = if flags & FLAG_DIGEST == 0 { None } else { Some(u64::from_le_bytes(cut(&mut extras)?)) };
+    let hole = if flags & FLAG_HOLE == 0 { None } else { Some(u32::from_le_bytes(cut(&mut extras)?)) };
+    if hole.is_some_and(|hole| hole > from_first) {
+        return None;
+    }
     Some(RecordHeader {
         seq,
         millis: i64::from_le_bytes(millis) >> 16,
         clock: HeaderClock::from_flags(flags)?,
         digest,
         continued: flags & FLAG_CONTINUED != 0,
+        hole,
         payload_bytes,
     })
 }
@@ -279,85 +307,12 @@ fn record_crc(seed: u32, offset: u64, head: &[u8], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    bytes.try_into().expect("the caller cuts the bytes to size")
+fn cut<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*head)
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn id() -> SegmentId {
-        SegmentId { order: 3, epoch: Epoch(0x0123_4567_89ab_cdef), lane: Lane::Telemetry, first: Seq::new(100) }
-    }
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-    }
-
-    #[test]
-    fn the_layout_of_a_segment_header_stays() {
-        let header = SegmentHeader { id: id(), previous: Some(Seq::new(42)), boot: BootId(0x1122) };
-        assert_eq!(
-            hex(&header.encode()),
-            "4c47515545554501efcdab8967452301030000000100000064000000000000002a00000000000000\
-             221100000000000000000000000000000000000027aa9066"
-        );
-        assert_eq!(SegmentHeader::decode(id(), &header.encode()), Some(header));
-        assert_eq!(id().name(), "00000003-0123456789abcdef-telemetry-0000000000000064.seg");
-    }
-
-    #[test]
-    fn the_layout_of_a_record_stays() {
-        let header = RecordHeader {
-            seq: Seq::new(103),
-            millis: 1_700_000_000_123,
-            clock: HeaderClock::Boot,
-            digest: Some(0xfeed),
-            continued: false,
-            payload_bytes: 2,
-        };
-        let mut bytes = Vec::new();
-        encode_record(id(), 64, &header, b"hi", &mut bytes);
-        assert_eq!(hex(&bytes), "9f2aedc0a1ab02000003030000007b68e5cf8b01edfe0000000000006869");
-        let dated = RecordHeader { clock: HeaderClock::BootDated, digest: None, continued: true, ..header };
-        bytes.clear();
-        encode_record(id(), 64, &dated, b"hi", &mut bytes);
-        assert_eq!(hex(&bytes), "40b64dcad1d20200000d030000007b68e5cf8b016869");
-    }
-
-    #[test]
-    fn a_name_has_one_spelling() {
-        assert_eq!(SegmentId::parse(&id().name()), Some(id()));
-        for name in ["lock", "checkpoint", "3-0123456789abcdef-telemetry-64.seg", "x.seg"] {
-            assert_eq!(SegmentId::parse(name), None, "{name}");
-        }
-        assert_eq!(SegmentId::parse("00000003-0123456789abcdef-telemetry-0000000000000000.seg"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn a_record_proves_itself_only_where_it_was_written(
-            seq in 100u64..5_000, millis in MILLIS_MIN..=MILLIS_MAX, continued: bool,
-            clock in prop::sample::select(vec![HeaderClock::World, HeaderClock::Boot, HeaderClock::BootDated]),
-            digest in prop::option::of(any::<u64>()), payload in prop::collection::vec(any::<u8>(), 1..300),
-            offset in 64u64..1_000_000, bit in 0usize..8 * 128,
-        ) {
-            let seq = Seq::new(seq);
-            let header = RecordHeader { seq, millis, clock, digest, continued, payload_bytes: payload.len() };
-            let mut bytes = Vec::new();
-            encode_record(id(), offset, &header, &payload, &mut bytes);
-            let seed = id().seed();
-            prop_assert_eq!(decode_header(id(), seed, offset, &bytes), Some(header));
-            prop_assert!(is_proven(seed, offset, &header, &bytes));
-            prop_assert!(!is_proven(seed, offset + 1, &header, &bytes));
-            let bit = bit % (bytes.len() * 8);
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            let flipped = decode_header(id(), seed, offset, &bytes);
-            prop_assert!(flipped.is_none_or(|flipped| flipped == header && !is_proven(seed, offset, &header, &bytes)
-                || flipped.digest != header.digest));
-        }
-    }
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().expect("the caller cuts the bytes to size")
 }

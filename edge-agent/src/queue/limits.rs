@@ -33,6 +33,15 @@ pub const EPOCHS_SETTLED_MAX: usize = 256;
 /// Most gaps that wait for being told; beyond them neighbours are told as one.
 pub const GAPS_MAX: usize = 2_048;
 
+/// Holes that compaction leaves in a lane at most, told or not: each is a range in the checkpoint.
+pub const HOLES_MAX: usize = GAPS_MAX / 2;
+
+/// With so many segments in the lane of events nothing more is compacted, so that small ones do not pile up.
+pub const COMPACTED_SEGMENTS_MAX: usize = 256;
+
+/// So many kinds of events are told apart when a segment is compacted; the others in it are kept.
+pub const COMPACTED_KINDS_MAX: usize = 1_024;
+
 /// So many digests of source messages are remembered.
 pub const DIGESTS_MAX: usize = 1_024;
 

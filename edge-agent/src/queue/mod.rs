@@ -16,6 +16,8 @@
 
 mod append;
 mod book;
+mod compact;
+mod compact_logic;
 mod error;
 mod handle;
 pub mod inspect;
@@ -47,6 +49,7 @@ use lockgate_proto::time::UnixMicros;
 
 use append::Active;
 use book::{Book, End};
+use compact::COMPACTED_NAME;
 use layout::SegmentId;
 use limits::{QueueLimits, TIME_NOTE_INTERVAL};
 use read::Readers;
@@ -96,6 +99,8 @@ struct Segment {
     bytes: u64,
     /// Places where records begin, ascending: a few, so that a read need not walk from the start.
     index: Vec<(Seq, u64)>,
+    /// It was looked through for repeats since the queue was opened: nothing is won by trying again.
+    is_compact: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -148,6 +153,8 @@ impl Queue {
             undeleted: Vec::new(),
         };
         queue.write_book(plan.book).map_err(OpenError::Checkpoint)?;
+        // Left behind by a crash; it is needed by nobody.
+        drop(queue.storage.remove(COMPACTED_NAME));
         for id in plan.delete {
             queue.delete_file(id);
         }
@@ -281,6 +288,6 @@ impl Queue {
 
 impl Segment {
     fn of(kept: Kept) -> Segment {
-        Segment { last: kept.last, bytes: kept.bytes, index: Vec::new() }
+        Segment { last: kept.last, bytes: kept.bytes, index: Vec::new(), is_compact: false }
     }
 }

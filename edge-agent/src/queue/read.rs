@@ -3,7 +3,7 @@
 use std::io;
 
 use lockgate_proto::gap::{Gap, GapReason, TimeSpan};
-use lockgate_proto::ranges::SeqRange;
+use lockgate_proto::ranges::{RangeSet, SeqRange};
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 
 use super::error::ReadError;
@@ -112,7 +112,8 @@ impl Queue {
             }
             Err(source) => return Err(ReadError::Open { name: id.name(), source }),
         };
-        let mut walk = Walk { lost: Vec::new(), points: Vec::new(), given: Seq::NONE, is_full: false };
+        let mut walk =
+            Walk { lost: Vec::new(), let_go: Vec::new(), points: Vec::new(), given: Seq::NONE, is_full: false };
         let mut walker = Walker::from_point(reader.file.as_ref(), id, end, reader.point.1, reader.point.0);
         walk.through(&mut walker, wanted, last, batch);
         let point = (walker.expected(), walker.offset());
@@ -126,6 +127,10 @@ impl Queue {
         for range in &walk.lost {
             batch.missing.extend_with(range.first().max(wanted.range.first()), range.last().min(through));
             self.lose(id, range.first(), range.last().min(last));
+        }
+        for range in &walk.let_go {
+            batch.missing.extend_with(range.first().max(wanted.range.first()), range.last().min(through));
+            self.note_missing(id.epoch, id.lane, *range, GapReason::Compacted);
         }
         if is_lost_to_end {
             batch.missing.extend_with(lost_from.max(wanted.range.first()), through);
@@ -169,23 +174,28 @@ impl Queue {
 
     /// Accounts for records that were held and can't be read.
     pub(super) fn note_lost(&mut self, epoch: Epoch, lane: Lane, range: SeqRange) {
-        let Some(entry) = self.book.epoch_mut(epoch) else { return };
+        for range in self.note_missing(epoch, lane, range, GapReason::Corrupt).ranges() {
+            self.report(Fault::RecordsLost { epoch, lane, range: *range });
+        }
+    }
+
+    /// Accounts for what is not on disk, as far as the book did not know of it; says how far.
+    fn note_missing(&mut self, epoch: Epoch, lane: Lane, range: SeqRange, reason: GapReason) -> RangeSet {
+        let Some(entry) = self.book.epoch_mut(epoch) else { return RangeSet::new() };
         let noted = &mut entry.lanes[lane.index()];
         let news = noted.gone.missing_in(range);
         if news.is_empty() {
-            return;
+            return news;
         }
         noted.gone.insert(range);
         let untold = news.difference(&noted.settled);
         for range in untold.ranges() {
             let span = TimeSpan::default();
-            self.book.add_gap(Gap { epoch, lane, range: *range, reason: GapReason::Corrupt, span });
-        }
-        for range in news.ranges() {
-            self.report(Fault::RecordsLost { epoch, lane, range: *range });
+            self.book.add_gap(Gap { epoch, lane, range: *range, reason, span });
         }
         self.book_dirty = true;
         self.gaps_version += 1;
+        news
     }
 
     /// The time of one record, without accounting for anything that is found on the way.
@@ -222,6 +232,7 @@ struct Wanted {
 /// One pass through a part of a segment.
 struct Walk {
     lost: Vec<SeqRange>,
+    let_go: Vec<SeqRange>,
     points: Vec<(Seq, u64)>,
     given: Seq,
     is_full: bool,
@@ -239,8 +250,12 @@ impl Walk {
                 return;
             }
             match walker.step() {
-                Step::Record { header, .. } if header.seq > through => return,
+                Step::Record { header, .. } if header.seq > through => {
+                    self.let_go.extend(header.let_go());
+                    return;
+                }
                 Step::Record { offset, header, payload } => {
+                    self.let_go.extend(header.let_go());
                     self.points.push((header.seq, offset));
                     if header.seq >= wanted.range.first() {
                         self.given = header.seq;
@@ -263,7 +278,7 @@ trait ExtendWith {
     fn extend_with(&mut self, first: Seq, last: Seq);
 }
 
-impl ExtendWith for lockgate_proto::ranges::RangeSet {
+impl ExtendWith for RangeSet {
     fn extend_with(&mut self, first: Seq, last: Seq) {
         if let Some(range) = SeqRange::new(first, last) {
             self.insert(range);

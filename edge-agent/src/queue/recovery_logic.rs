@@ -109,6 +109,8 @@ fn previous_end(book: &Book, boot: BootId) -> PreviousEnd {
 /// What is held of one lane, and what is missing.
 struct LaneFindings {
     held: RangeSet,
+    /// Let go on purpose, as the segments themselves say.
+    let_go: RangeSet,
     last: Seq,
     tail: Tail,
     /// The segment that the checkpoint names as the newest is not there, nor a newer one.
@@ -143,7 +145,11 @@ fn account_for_lane(plan: &mut Plan, entry: &mut EpochEntry, lane: Lane, found: 
             plan.flush.extend(found.last().map(|found| found.id));
         }
     }
-    for range in lost.ranges() {
+    // Only where the checkpoint was lost: it knew of them before they went.
+    for range in lost.intersection(&findings.let_go).ranges() {
+        lose(plan, entry, lane, (*range, GapReason::Compacted), TimeSpan::default());
+    }
+    for range in lost.difference(&findings.let_go).ranges() {
         plan.faults.push(Fault::RecordsLost { epoch: entry.epoch, lane, range: *range });
         lose(plan, entry, lane, (*range, GapReason::Corrupt), TimeSpan::default());
     }
@@ -164,7 +170,13 @@ fn keep_or_delete(plan: &mut Plan, entry: &EpochEntry, lane: Lane, found: &[&Fou
     let noted = &entry.lanes[lane.index()];
     let newest = found.last().map_or(Seq::NONE, |found| found.id.first);
     let tail_is_missing = noted.tail.is_some_and(|tail| newest < tail.first);
-    let mut findings = LaneFindings { held: RangeSet::new(), last: Seq::NONE, tail: Tail::Clean, tail_is_missing };
+    let mut findings = LaneFindings {
+        held: RangeSet::new(),
+        let_go: RangeSet::new(),
+        last: Seq::NONE,
+        tail: Tail::Clean,
+        tail_is_missing,
+    };
     for (at, segment) in found.iter().enumerate() {
         let before = segment.id.first.previous();
         let next_first = found.get(at + 1).map(|next| next.id.first);
@@ -199,6 +211,10 @@ fn keep_or_delete(plan: &mut Plan, entry: &EpochEntry, lane: Lane, found: &[&Fou
         findings.held.insert(range);
         for lost in segment.walked.iter().flat_map(|walked| &walked.lost) {
             findings.held.remove(*lost);
+        }
+        for hole in segment.walked.iter().flat_map(|walked| &walked.let_go) {
+            findings.held.remove(*hole);
+            findings.let_go.insert(*hole);
         }
         plan.kept.insert(segment.id, Kept { last, bytes: segment.bytes });
     }

@@ -1,4 +1,5 @@
-//! Keeps each lane within its part of the budget: settled segments go first, then the oldest of the lane.
+//! Keeps each lane within its part of the budget: settled segments go first, then repeats of events are
+//! folded, then the oldest of the lane goes.
 
 use std::io;
 
@@ -52,38 +53,53 @@ impl Queue {
 
     /// Drops segments until so many bytes more fit.
     pub(super) fn make_room(&mut self, lane: Lane, needed: u64) -> Result<(), AppendError> {
-        let used = self.lane_bytes(lane);
-        let budget = self.lane_budget(lane);
-        if used + needed <= budget {
+        if self.surplus(lane, needed) == 0 {
             return Ok(());
         }
-        let victims = self.choose_victims(lane, used + needed - budget);
-        self.let_go(&victims).map_err(AppendError::MakeRoom)?;
-        if self.lane_bytes(lane) + needed > budget {
+        self.drop_oldest(lane, needed).map_err(AppendError::MakeRoom)?;
+        if self.surplus(lane, needed) > 0 {
             // Only the segment that is appended to is left.
             self.seal(lane).map_err(AppendError::MakeRoom)?;
-            let rest = self.choose_victims(lane, u64::MAX);
-            self.let_go(&rest).map_err(AppendError::MakeRoom)?;
+            self.drop_oldest(lane, needed).map_err(AppendError::MakeRoom)?;
         }
         Ok(())
     }
 
-    /// Oldest first; settled ones before any other; never the one that is appended to.
-    fn choose_victims(&self, lane: Lane, surplus: u64) -> Vec<SegmentId> {
+    /// So many bytes the lane would have too many.
+    pub(super) fn surplus(&self, lane: Lane, needed: u64) -> u64 {
+        (self.lane_bytes(lane) + needed).saturating_sub(self.lane_budget(lane))
+    }
+
+    /// Makes room by what is closed. Of events nothing unsettled goes before the repeats are folded.
+    fn drop_oldest(&mut self, lane: Lane, needed: u64) -> io::Result<()> {
+        let (settled, unsettled) = self.closed_segments(lane);
+        if lane == Lane::Events {
+            self.let_go(&self.enough(&settled, self.surplus(lane, needed)))?;
+            self.compact_until_fits(&unsettled, lane, needed);
+            return self.let_go(&self.enough(&unsettled, self.surplus(lane, needed)));
+        }
+        self.let_go(&self.enough(&[settled, unsettled].concat(), self.surplus(lane, needed)))
+    }
+
+    /// Oldest first, never the one that is appended to: those of which all is settled, and the others.
+    fn closed_segments(&self, lane: Lane) -> (Vec<SegmentId>, Vec<SegmentId>) {
         let active = self.active[lane.index()].as_ref().map(|active| active.id);
-        let of_lane = || self.segments.iter().filter(|(id, _)| id.lane == lane && Some(**id) != active);
-        let settled = of_lane().filter(|(id, segment)| self.unsettled_in(**id, segment).is_none());
-        let unsettled = of_lane().filter(|(id, segment)| self.unsettled_in(**id, segment).is_some());
+        let of_lane = self.segments.iter().filter(|(id, _)| id.lane == lane && Some(**id) != active);
+        let (settled, unsettled): (Vec<_>, Vec<_>) =
+            of_lane.partition(|(id, segment)| self.unsettled_in(**id, segment).is_none());
+        let ids = |segments: Vec<(&SegmentId, &Segment)>| segments.into_iter().map(|(id, _)| *id).collect();
+        (ids(settled), ids(unsettled))
+    }
+
+    /// The first of them that together take so many bytes.
+    fn enough(&self, ids: &[SegmentId], surplus: u64) -> Vec<SegmentId> {
         let mut freed = 0_u64;
-        settled
-            .chain(unsettled)
-            .take_while(|(_, segment)| {
-                let is_short = freed < surplus;
-                freed = freed.saturating_add(segment.bytes);
-                is_short
-            })
-            .map(|(id, _)| *id)
-            .collect()
+        let is_needed = |id: &&SegmentId| {
+            let is_short = freed < surplus;
+            freed = freed.saturating_add(self.segments[*id].bytes);
+            is_short
+        };
+        ids.iter().take_while(is_needed).copied().collect()
     }
 
     /// What of a segment is neither settled nor accounted for.
@@ -145,7 +161,7 @@ impl Queue {
     }
 
     /// When the records of a segment were taken.
-    fn span_of(&mut self, id: SegmentId, segment: &Segment) -> TimeSpan {
+    pub(super) fn span_of(&mut self, id: SegmentId, segment: &Segment) -> TimeSpan {
         let first = self.time_of(id, id.first);
         let last = self.time_of(id, segment.last);
         TimeSpan { from: first, to: last.filter(|last| first.is_none_or(|first| first <= *last)) }

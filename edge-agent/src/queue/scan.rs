@@ -27,8 +27,8 @@ pub(crate) enum Step {
         /// Its payload.
         payload: Bytes,
     },
-    /// Unprovable bytes before a proven record; that record is the next step. `None`: its number
-    /// follows on, so that no record was lost in them.
+    /// Unprovable bytes before a proven record; that record is the next step. `None`: its number, or the
+    /// hole before it, follows on, so that no record was lost in them.
     Damaged {
         /// The numbers that are lost.
         lost: Option<SeqRange>,
@@ -104,10 +104,9 @@ impl<'a> Walker<'a> {
         if let Some((header, payload)) = self.proven_at(self.offset)
             && header.seq >= self.expected
         {
-            if header.seq > self.expected {
-                let lost = SeqRange::new(self.expected, header.seq.previous());
-                self.expected = header.seq;
-                return Step::Damaged { lost };
+            if let Some(lost) = SeqRange::new(self.expected, header.covers_from().previous()) {
+                self.expected = header.covers_from();
+                return Step::Damaged { lost: Some(lost) };
             }
             let offset = self.offset;
             self.offset += header.record_bytes() as u64;
@@ -115,10 +114,10 @@ impl<'a> Walker<'a> {
             return Step::Record { offset, header, payload };
         }
         match self.next_proven(self.offset + 1) {
-            Some((offset, seq)) => {
-                let lost = SeqRange::new(self.expected, seq.previous());
+            Some((offset, from)) => {
+                let lost = SeqRange::new(self.expected, from.previous());
                 self.offset = offset;
-                self.expected = seq;
+                self.expected = self.expected.max(from);
                 Step::Damaged { lost }
             }
             None => Step::End(self.tail()),
@@ -134,6 +133,7 @@ impl<'a> Walker<'a> {
             .then(|| (header, Bytes::copy_from_slice(&record[header.bytes()..])))
     }
 
+    /// Where the next proven record begins, and the first number that it accounts for.
     fn next_proven(&mut self, from: u64) -> Option<(u64, Seq)> {
         // A record has at least a header and a byte, which bounds what its number can be.
         let records_max = |offset: u64, start: u64| (offset - start) / (RECORD_HEADER_BYTES as u64 + 1) + 1;
@@ -141,9 +141,11 @@ impl<'a> Walker<'a> {
         for offset in from..self.end.saturating_sub(RECORD_HEADER_BYTES as u64) {
             let head = self.bytes_at(offset, RECORD_HEADER_BYTES_MAX);
             let Some(header) = decode_header(id, seed, offset, head) else { continue };
-            let plausible = expected <= header.seq && header.seq.get() - expected.get() <= records_max(offset, start);
+            // Where numbers were let go, nothing bounds how many of them the damaged bytes stood for.
+            let is_near = || header.seq.get() - expected.get() <= records_max(offset, start);
+            let plausible = expected <= header.seq && (header.hole.is_some() || is_near());
             if plausible && self.proven_at(offset).is_some() {
-                return Some((offset, header.seq));
+                return Some((offset, header.covers_from()));
             }
         }
         None
@@ -156,9 +158,11 @@ impl<'a> Walker<'a> {
         }
         let offset = self.offset;
         let (id, seed) = (self.id, self.seed);
-        let Some(header) = decode_header(id, seed, offset, self.bytes_at(offset, RECORD_HEADER_BYTES_MAX)) else {
-            return Tail::Garbled { bytes };
-        };
+        // Where the end cuts off the digest, the fixed part still says how long the record was to be.
+        let mut head = [0; RECORD_HEADER_BYTES_MAX];
+        let there = self.bytes_at(offset, RECORD_HEADER_BYTES_MAX);
+        head[..there.len()].copy_from_slice(there);
+        let Some(header) = decode_header(id, seed, offset, &head) else { return Tail::Garbled { bytes } };
         if header.seq != self.expected {
             return Tail::Garbled { bytes };
         }

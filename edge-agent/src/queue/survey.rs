@@ -9,6 +9,7 @@ use lockgate_proto::ranges::SeqRange;
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 
 use super::book::{self, Book, CHECKPOINT_NAME, CHECKPOINT_NEW_NAME, EpochEntry};
+use super::compact::COMPACTED_NAME;
 use super::error::OpenError;
 use super::layout::{SEGMENT_HEADER_BYTES, SegmentHeader, SegmentId};
 use super::limits::DIGESTS_MAX;
@@ -18,6 +19,9 @@ use super::storage::{FileEntry, Storage, StorageFile};
 use super::sync::SALVAGE_NAME;
 use super::time::RecordTime;
 use super::types::Fault;
+
+/// Files of the queue that are no segments.
+const OTHER_NAMES: [&str; 5] = [LOCK_NAME, CHECKPOINT_NAME, CHECKPOINT_NEW_NAME, SALVAGE_NAME, COMPACTED_NAME];
 
 /// The checkpoint, as it was found.
 #[derive(Clone, Debug)]
@@ -52,6 +56,8 @@ pub(crate) struct Walked {
     pub(crate) last_whole: Seq,
     /// Numbers within that are lost.
     pub(crate) lost: Vec<SeqRange>,
+    /// Numbers within that were let go on purpose, by the segment's own word.
+    pub(crate) let_go: Vec<SeqRange>,
     /// What stands behind the last proven record.
     pub(crate) tail: Tail,
     /// Digests, in order.
@@ -86,7 +92,7 @@ pub(crate) fn survey(storage: &dyn Storage) -> Result<Survey, OpenError> {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(_) => segments.push(Found { id, bytes, header: None, walked: None }),
             },
-            None if [LOCK_NAME, CHECKPOINT_NAME, CHECKPOINT_NEW_NAME, SALVAGE_NAME].contains(&name.as_str()) => {}
+            None if OTHER_NAMES.contains(&name.as_str()) => {}
             None => faults.push(Fault::ForeignFile { name }),
         }
     }
@@ -163,6 +169,7 @@ fn walk_file(file: &dyn StorageFile, id: SegmentId, bytes: u64) -> Walked {
         last: before,
         last_whole: before,
         lost: Vec::new(),
+        let_go: Vec::new(),
         tail: Tail::Clean,
         digests: Vec::new(),
         oldest: None,
@@ -172,6 +179,7 @@ fn walk_file(file: &dyn StorageFile, id: SegmentId, bytes: u64) -> Walked {
         match walker.step() {
             Step::Record { header, .. } => {
                 walked.last = header.seq;
+                walked.let_go.extend(header.let_go());
                 if !header.continued {
                     walked.last_whole = header.seq;
                 }

@@ -133,6 +133,13 @@ pub enum Fault {
         /// What the system said.
         error: String,
     },
+    /// Repeats of events could not be folded; the oldest events make room as a whole.
+    NotCompacted {
+        /// The segment.
+        name: String,
+        /// What the system said.
+        error: String,
+    },
     /// There were too many epochs; the oldest was given up with all it held.
     EpochGivenUp {
         /// Which.
@@ -153,6 +160,7 @@ impl Fault {
             Fault::RecordsLost { .. } => "records_lost",
             Fault::FlushFailed { .. } => "flush_failed",
             Fault::DeleteFailed { .. } => "delete_failed",
+            Fault::NotCompacted { .. } => "not_compacted",
             Fault::EpochGivenUp { .. } => "epoch_given_up",
         }
     }
@@ -174,6 +182,7 @@ impl std::fmt::Display for Fault {
             }
             Fault::FlushFailed { name, error } => write!(f, "the disk refused to flush {name}: {error}"),
             Fault::DeleteFailed { name, error } => write!(f, "{name} could not be deleted: {error}"),
+            Fault::NotCompacted { name, error } => write!(f, "the repeats in {name} could not be folded: {error}"),
             Fault::EpochGivenUp { epoch } => write!(f, "epoch {epoch} was given up: there were too many"),
         }
     }
@@ -215,7 +224,7 @@ pub struct Stats {
     pub gaps: u64,
     /// Epochs held, the current one included.
     pub epochs: u64,
-    /// Events take more than their reserve: the time to compact repeats has come.
+    /// Events that wait take most of their reserve: beyond it repeats are folded, and then the oldest go.
     pub events_over_reserve: bool,
     /// The oldest record that is held and not settled was taken at this time, if it is known.
     pub oldest_unsettled: Option<UnixMicros>,
@@ -234,6 +243,8 @@ pub struct LaneStats {
     pub bytes: u64,
     /// Records dropped unsent for want of room, since the start.
     pub evicted: u64,
+    /// Repeats of events folded for want of room, since the start.
+    pub compacted: u64,
     /// Settled records dropped to make room, since the start.
     pub settled_dropped: u64,
     /// Records found unreadable or missing, since the start.

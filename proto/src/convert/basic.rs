@@ -56,6 +56,7 @@ pub fn reason_to_wire(reason: GapReason) -> i32 {
         GapReason::Wiped => wire::GapReason::Wiped,
         GapReason::Aged => wire::GapReason::Aged,
         GapReason::Rejected => wire::GapReason::Rejected,
+        GapReason::Compacted => wire::GapReason::Compacted,
     };
     reason.into()
 }
@@ -69,6 +70,7 @@ pub fn reason_from_wire(reason: i32) -> Result<GapReason, ConvertError> {
         Ok(wire::GapReason::Wiped) => Ok(GapReason::Wiped),
         Ok(wire::GapReason::Aged) => Ok(GapReason::Aged),
         Ok(wire::GapReason::Rejected) => Ok(GapReason::Rejected),
+        Ok(wire::GapReason::Compacted) => Ok(GapReason::Compacted),
         Ok(wire::GapReason::Unspecified) | Err(_) => Err(ConvertError::Missing { field: "reason" }),
     }
 }

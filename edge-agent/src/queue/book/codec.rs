@@ -136,6 +136,7 @@ fn reason_byte(reason: GapReason) -> u8 {
         GapReason::Wiped => 4,
         GapReason::Aged => 5,
         GapReason::Rejected => 6,
+        GapReason::Compacted => 7,
     }
 }
 

@@ -8,7 +8,7 @@ use lockgate_proto::gap::{GapReason, TimeSpan};
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 use lockgate_proto::time::{MonoTime, UnixMicros};
 
-use super::support::{LIMITS_WIDE, append, open, open_with, range, readable, start};
+use super::support::{LIMITS_WIDE, append, batch, open, open_with, payload, range, readable, start};
 use crate::queue::storage::fake::FakeDisk;
 use crate::queue::{Anchor, Batch, BootId, PreviousEnd, RecordTime, Start, TakenAt};
 
@@ -31,6 +31,23 @@ fn a_kill_loses_nothing_and_is_no_gap() {
     assert_eq!(recovery.records_unsettled, 33);
     assert_eq!(readable(&mut queue, 1, LANE, 30).count(), 30);
     assert_eq!(readable(&mut queue, 1, Lane::Events, 3).count(), 3);
+}
+
+#[test]
+fn a_record_that_is_torn_anywhere_also_within_its_digest_was_not_accepted_and_is_no_loss() {
+    for room in 0..100 {
+        let disk = FakeDisk::default();
+        let (mut queue, _) = open(&disk, 1, 1);
+        append(&mut queue, LANE, 2, 40);
+        disk.set_room(Some(room));
+        disk.stop_after(1);
+        let payload = payload(1, LANE, 3, 100);
+        queue.append(&batch(LANE, vec![payload], Some(9))).unwrap_err();
+        drop(queue);
+        disk.heal();
+        let (queue, recovery) = open(&disk, 2, 1);
+        assert_eq!((queue.gaps(), recovery.previous), (vec![], PreviousEnd::Killed), "{room} bytes");
+    }
 }
 
 #[test]

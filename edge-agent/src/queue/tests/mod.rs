@@ -1,5 +1,6 @@
 //! The queue's promises, each tried on a disk that fails.
 
+mod compact;
 mod crash;
 mod durability;
 mod faults;

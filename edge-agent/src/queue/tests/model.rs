@@ -4,31 +4,60 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use lockgate_proto::convert::decode_record;
 use lockgate_proto::gap::GapReason;
 use lockgate_proto::ranges::{RangeSet, SeqRange};
+use lockgate_proto::record::Record;
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 use proptest::prelude::*;
 
-use super::support::{batch, read_all, start};
+use super::support::{batch, presence, read_all, start};
 use crate::queue::limits::QueueLimits;
 use crate::queue::storage::fake::FakeDisk;
 use crate::queue::{Queue, SyncError};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { lane: Lane, records: usize, bytes: usize },
+    Append {
+        lane: Lane,
+        records: usize,
+        bytes: usize,
+    },
+    /// A device that comes and goes, or one that says the same over and over.
+    Flap {
+        records: usize,
+        devices: u64,
+    },
     Sync,
-    Settle { lane: Lane, epochs_back: usize, part: u64 },
-    EpochClosed { epochs_back: u64 },
+    Settle {
+        lane: Lane,
+        epochs_back: usize,
+        part: u64,
+    },
+    EpochClosed {
+        epochs_back: u64,
+    },
     Close,
     Kill,
     LosePower,
-    StopSoon { operations: u64 },
-    DiskFull { room: u64 },
+    StopSoon {
+        operations: u64,
+    },
+    DiskFull {
+        room: u64,
+    },
     DiskHasRoom,
-    FailSync { count: u64 },
-    Flip { segment: usize, byte: usize, bit: u8 },
-    DeleteByHand { segment: usize },
+    FailSync {
+        count: u64,
+    },
+    Flip {
+        segment: usize,
+        byte: usize,
+        bit: u8,
+    },
+    DeleteByHand {
+        segment: usize,
+    },
     ReadAll,
 }
 
@@ -36,6 +65,7 @@ fn arb_step() -> impl Strategy<Value = Step> {
     let lane = || prop::sample::select(Lane::ALL.to_vec());
     prop_oneof![
         12 => (lane(), 1usize..4, 1usize..600).prop_map(|(lane, records, bytes)| Step::Append { lane, records, bytes }),
+        6 => (1usize..40, 1u64..4).prop_map(|(records, devices)| Step::Flap { records, devices }),
         4 => Just(Step::Sync),
         3 => (lane(), 0usize..3, 0u64..101).prop_map(|(lane, epochs_back, part)| Step::Settle { lane, epochs_back, part }),
         1 => (0u64..4).prop_map(|epochs_back| Step::EpochClosed { epochs_back }),
@@ -115,7 +145,22 @@ impl Model {
 
     fn apply(&mut self, step: &Step) {
         match *step {
-            Step::Append { lane, records, bytes } => self.append(lane, records, bytes),
+            Step::Append { lane, records, bytes } => {
+                self.seed += 1;
+                let (epoch, seed) = (self.epoch, self.seed);
+                self.append(lane, records, |number| {
+                    let name = format!("{epoch}/{lane}/{number}/{seed}/");
+                    name.bytes().cycle().take(bytes.max(name.len())).collect()
+                });
+            }
+            Step::Flap { records, devices } => {
+                self.seed += 1;
+                let said = self.seed << 8;
+                self.append(Lane::Events, records, |number| {
+                    let number = number as u64;
+                    presence(&format!("d{}", number % devices), number.is_multiple_of(3), (said >> 2) + number)
+                });
+            }
             Step::Sync => {
                 let result = self.queue.as_mut().unwrap().sync();
                 self.note_sync(&result.map(drop));
@@ -196,16 +241,10 @@ impl Model {
         }
     }
 
-    fn append(&mut self, lane: Lane, records: usize, bytes: usize) {
+    fn append(&mut self, lane: Lane, records: usize, payload: impl Fn(usize) -> Bytes) {
         let numbers = self.lanes.get_mut(&(self.epoch, lane)).unwrap();
         let first = numbers.accepted.len();
-        self.seed += 1;
-        let payloads: Vec<Bytes> = (0..records)
-            .map(|at| {
-                let name = format!("{}/{lane}/{}/{}/", self.epoch, first + at, self.seed);
-                name.bytes().cycle().take(bytes.max(name.len())).collect()
-            })
-            .collect();
+        let payloads: Vec<Bytes> = (first..first + records).map(payload).collect();
         match self.queue.as_mut().unwrap().append(&batch(lane, payloads.clone(), Some(self.seed))) {
             Ok(range) => {
                 assert_eq!(range.first().get(), first as u64 + 1);
@@ -280,6 +319,7 @@ impl Model {
                 GapReason::Evicted => true,
                 GapReason::Power => numbers.lost_power && (seq.get() > numbers.durable || self.is_tampered),
                 GapReason::Corrupt => self.is_tampered || self.has_refused,
+                GapReason::Compacted => lane == Lane::Events && is_between_repeats(&numbers.accepted, seq),
                 GapReason::Wiped | GapReason::Aged | GapReason::Rejected => false,
             };
             assert!(
@@ -290,6 +330,18 @@ impl Model {
             );
         }
     }
+}
+
+/// Whether the same was said of the same device before and after.
+fn is_between_repeats(accepted: &[Bytes], seq: Seq) -> bool {
+    let kind = |payload: &Bytes| match decode_record(payload.clone()) {
+        Ok(Record::Presence(presence)) => Some((presence.device, presence.online)),
+        Ok(Record::Telemetry(_)) | Err(_) => None,
+    };
+    let at = usize::try_from(seq.get()).unwrap() - 1;
+    let it = kind(&accepted[at]);
+    let is_repeat = |payload: &Bytes| kind(payload) == it;
+    it.is_some() && accepted[..at].iter().any(is_repeat) && accepted[at + 1..].iter().any(is_repeat)
 }
 
 proptest! {

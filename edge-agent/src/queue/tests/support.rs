@@ -1,7 +1,10 @@
 //! A queue on a fake disk, and what its tests say over and over.
 
 use bytes::Bytes;
+use lockgate_proto::convert::encode_record;
+use lockgate_proto::ids::DeviceName;
 use lockgate_proto::ranges::{RangeSet, SeqRange};
+use lockgate_proto::record::{Presence, Record};
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 use lockgate_proto::time::{MonoTime, UnixMicros};
 
@@ -37,6 +40,12 @@ pub(super) fn payload(epoch: u64, lane: Lane, seq: u64, bytes: usize) -> Bytes {
 pub(super) fn batch(lane: Lane, payloads: Vec<Bytes>, digest: Option<u64>) -> Batch {
     let taken = TakenAt::Wall(UnixMicros(1_700_000_000_000_000));
     Batch { lane, records: payloads.into_iter().map(|payload| NewRecord { taken, payload }).collect(), digest }
+}
+
+/// What a device says of its presence; no other record of a test has this time.
+pub(super) fn presence(device: &str, online: bool, seq: u64) -> Bytes {
+    let (device, at) = (DeviceName::new(device).unwrap(), UnixMicros(i64::try_from(seq).unwrap()));
+    encode_record(&Record::Presence(Presence { device, online, at, retained: false }))
 }
 
 /// Appends records one by one, numbered on from what is there.
