@@ -171,7 +171,8 @@ fn start(config: Config, kept: Kept, supervisor: &Supervisor) -> anyhow::Result<
     supervisor.spawn_acceptor("health", |stop| health.run(stop));
     let keeper = time.clone().run(queue.clone(), supervisor.draining());
     supervisor.spawn("time", |_| keeper);
-    let link = AgentLink::new(LinkConfig { agent: config.agent.name, build: env!("CARGO_PKG_VERSION").to_owned() });
+    let (agent, site) = (config.agent.name, config.agent.site);
+    let link = AgentLink::new(LinkConfig { agent, site, build: env!("CARGO_PKG_VERSION").to_owned() });
     let uplink = Uplink::new(UplinkParts { config: config.uplink, link, queue, dead_letters, time, boot, status });
     supervisor.spawn("uplink", |stop| uplink.run(stop));
     Ok(())

@@ -7,7 +7,7 @@ use lockgate_proto::convert::{
     decode_agent_frame, decode_entry, decode_gateway_frame, decode_record, encode_agent_frame, encode_gateway_frame,
 };
 use lockgate_proto::gap::{Gap, GapReason, TimeSpan};
-use lockgate_proto::ids::{AgentName, SessionId};
+use lockgate_proto::ids::{AgentName, SessionId, Site};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::limits::{LEDGER_RANGES_MAX, SETTLED_RANGES_MAX};
 use lockgate_proto::link::agent::{self, AgentConfig, AgentLink, Holdings, ReadRecord};
@@ -88,6 +88,7 @@ fn any_agent_frame() -> impl Strategy<Value = AgentFrame> {
     prop_oneof![
         1 => hello.prop_map(|(epochs, gaps)| AgentFrame::Hello(Hello {
             agent: name(),
+            site: Some(site()),
             epochs,
             clock: None,
             build: String::new(),
@@ -134,12 +135,22 @@ fn any_gateway_frame() -> impl Strategy<Value = GatewayFrame> {
     ]
 }
 
+fn site() -> Site {
+    Site::new("plant").expect("it is a name")
+}
+
 fn name() -> AgentName {
     AgentName::new("edge-1").expect("it is a name")
 }
 
 fn session() -> EdgeSession {
-    let config = EdgeConfig { agent: name(), session: SessionId(1), retention: None, limits: LinkLimits::default() };
+    let config = EdgeConfig {
+        agent: name(),
+        site: site(),
+        session: SessionId(1),
+        retention: None,
+        limits: LinkLimits::default(),
+    };
     EdgeSession::new(config, now(0), &mut Vec::new())
 }
 
@@ -149,7 +160,7 @@ fn now(millis: u64) -> Now {
 }
 
 fn link() -> AgentLink {
-    AgentLink::new(AgentConfig { agent: name(), build: String::new() })
+    AgentLink::new(AgentConfig { agent: name(), site: site(), build: String::new() })
 }
 
 /// An agent in its third start that has ten records of each.
@@ -253,7 +264,7 @@ proptest! {
     fn a_gateways_end_survives_every_message(mut frames in prop::collection::vec(any_agent_frame(), 0..12), hello: bool) {
         if hello {
             let (epochs, build, capabilities) = (holdings().epochs, String::new(), Vec::new());
-            frames.insert(0, AgentFrame::Hello(Hello { agent: name(), epochs, clock: None, build, capabilities, gaps: Vec::new() }));
+            frames.insert(0, AgentFrame::Hello(Hello { agent: name(), site: None, epochs, clock: None, build, capabilities, gaps: Vec::new() }));
         }
         // What a peer sends came through the wire: what convert refuses, no machine sees.
         let frames = frames.iter().filter_map(|frame| decode_agent_frame(encode_agent_frame(frame)).ok().flatten());
@@ -299,7 +310,7 @@ fn welcomed() -> EdgeSession {
     let lanes = [LaneHeld::default(), LaneHeld::default()];
     let epochs = vec![EpochHeld { epoch: Epoch(1), lanes }];
     let (build, capabilities) = (String::new(), Vec::new());
-    let hello = Hello { agent: name(), epochs, clock: None, build, capabilities, gaps: Vec::new() };
+    let hello = Hello { agent: name(), site: None, epochs, clock: None, build, capabilities, gaps: Vec::new() };
     session.handle(now(0), gateway::Input::Frame(AgentFrame::Hello(hello)), &mut actions);
     ledger.open_session(SessionId(1), &[Epoch(1)]).expect("nobody came before");
     session.handle(now(0), gateway::Input::Opened(ledger), &mut actions);

@@ -3,7 +3,7 @@
 
 use lockgate_codec::{Decoded, Output};
 use lockgate_proto::convert::{decode_agent_frame, decode_record, encode_gateway_frame};
-use lockgate_proto::ids::{AgentName, DeviceName, MetricName, SessionId};
+use lockgate_proto::ids::{AgentName, DeviceName, MetricName, SessionId, Site};
 use lockgate_proto::link::agent::AgentConfig;
 use lockgate_proto::link::frame::{
     Ack, AgentFrame, EpochSettled, GatewayFrame, Hello, LinkLimits, Publish, Reject, Welcome,
@@ -104,7 +104,8 @@ impl World {
     fn new(wall: UnixMicros) -> World {
         let (clock, hand) = Clock::manual(BOOTED, wall);
         let bench = Bench::new(clock, NO_SYNC);
-        let link = AgentLink::new(AgentConfig { agent: AgentName::new("a").unwrap(), build: "test".to_owned() });
+        let (agent, site) = (AgentName::new("a").unwrap(), Site::new("plant").unwrap());
+        let link = AgentLink::new(AgentConfig { agent, site, build: "test".to_owned() });
         let config = UplinkConfig {
             url: "ws://127.0.0.1:1".parse().unwrap(),
             token: crate::config::Secret::Text("t".to_owned()),

@@ -44,6 +44,7 @@ async fn serve(peer: &mut Peer, session: SessionId, visitor: Visitor, context: C
     let edge = &context.config.edge;
     let config = EdgeConfig {
         agent: visitor.agent.agent.clone(),
+        site: visitor.agent.room.site.clone(),
         session,
         retention: Some(context.config.retention.age),
         limits: LinkLimits {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lockgate_proto::convert::{decode_gateway_frame, encode_agent_frame, encode_record};
-use lockgate_proto::ids::{AgentName, DeviceName, MetricName};
+use lockgate_proto::ids::{AgentName, DeviceName, MetricName, Site};
 use lockgate_proto::link::frame::{
     AgentFrame, EpochHeld, GatewayFrame, Hello, LaneHeld, Publish, SequencedRecord, Welcome,
 };
@@ -22,6 +22,7 @@ use crate::world::{PATIENCE, World};
 pub(crate) struct Agent {
     pub(crate) link: Link,
     name: AgentName,
+    site: Option<Site>,
     epoch: Epoch,
     next: u64,
     settled: RangeSet,
@@ -59,7 +60,7 @@ impl Agent {
     pub(crate) async fn dialled(world: &World, name: &str, epoch: u64) -> Agent {
         let link = dial(world, Some(&world.agent_token(name))).await.unwrap();
         let name = AgentName::new(name).unwrap();
-        Agent { link, name, epoch: Epoch(epoch), next: 1, settled: RangeSet::new() }
+        Agent { link, name, site: None, epoch: Epoch(epoch), next: 1, settled: RangeSet::new() }
     }
 
     /// From now on it says that it is another.
@@ -67,10 +68,16 @@ impl Agent {
         self.name = AgentName::new(name).unwrap();
     }
 
+    /// From now on it says that it is of this site.
+    pub(crate) fn place_itself(&mut self, site: &str) {
+        self.site = Some(Site::new(site).unwrap());
+    }
+
     pub(crate) async fn hello(&mut self) {
         let lanes = [LaneHeld::default(), LaneHeld::default()];
         let hello = Hello {
             agent: self.name.clone(),
+            site: self.site.clone(),
             epochs: vec![EpochHeld { epoch: self.epoch, lanes }],
             clock: None,
             build: "test".into(),

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::agent::{self, Agent};
 use crate::client::{self, Client, live};
-use crate::world::{PATIENCE, World, exchange};
+use crate::world::{PATIENCE, SITE, World, exchange};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_and_figures_are_served_and_unknown_pages_are_not() {
@@ -56,7 +56,25 @@ async fn an_agent_without_a_good_token_of_its_own_stays_outside() {
     let mut other = Agent::dialled(&world, "edge-1", 1).await;
     other.call_itself("edge-2");
     other.hello().await;
-    assert_eq!(other.closed().await.code(), Some(CloseCode::Unauthorized));
+    let closed = other.closed().await;
+    assert_eq!(closed.code(), Some(CloseCode::Unauthorized));
+    assert_eq!(closed.reason, "agent.name is \"edge-2\", but the token is for \"edge-1\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_configured_for_another_site_than_its_tokens_is_told_and_closed() {
+    let world = World::start();
+    let mut right = Agent::dialled(&world, "edge-1", 1).await;
+    right.place_itself(SITE);
+    right.hello().await;
+    right.welcome().await;
+    let mut wrong = Agent::dialled(&world, "edge-2", 1).await;
+    wrong.place_itself("plant-9");
+    wrong.hello().await;
+    let closed = wrong.closed().await;
+    assert_eq!(closed.code(), Some(CloseCode::Unauthorized));
+    assert!(closed.reason.starts_with("agent.site is \"plant-9\", but the token is for site"), "{closed}");
+    assert!(closed.reason.ends_with("--site plant-9"), "{closed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use super::{ConvertError, at_most};
 use crate::gap::{Gap, GapReason, TimeSpan};
-use crate::ids::AgentName;
+use crate::ids::{AgentName, Site};
 use crate::ranges::{RangeSet, SeqRange};
 use crate::seq::{Epoch, Lane, Seq};
 use crate::time::UnixMicros;
@@ -107,6 +107,12 @@ pub fn gap_from_wire(gap: &wire::Gap) -> Result<Gap, ConvertError> {
         reason: reason_from_wire(gap.reason)?,
         span: TimeSpan { from: instant_from_wire(gap.from_us), to: instant_from_wire(gap.to_us) },
     })
+}
+
+/// Older agents do not tell their site.
+pub(super) fn site_if_told(text: &str) -> Result<Option<Site>, ConvertError> {
+    let site = (!text.is_empty()).then(|| Site::new(text)).transpose();
+    site.map_err(|source| ConvertError::Name { field: "site", source })
 }
 
 pub(super) fn agent_name(text: &str) -> Result<AgentName, ConvertError> {

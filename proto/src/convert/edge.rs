@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::basic::{
     agent_name, gap_from_wire, gap_to_wire, instant_from_wire, instant_to_wire, lane_from_wire, lane_to_wire,
-    set_from_wire, set_to_wire,
+    set_from_wire, set_to_wire, site_if_told,
 };
 use super::{ConvertError, at_most};
 use crate::gap::Gap;
@@ -102,6 +102,7 @@ pub fn decode_gateway_frame(bytes: Bytes) -> Result<Option<GatewayFrame>, Conver
 fn hello_to_wire(hello: &Hello) -> wire::Hello {
     wire::Hello {
         agent: hello.agent.as_str().to_owned(),
+        site: hello.site.as_ref().map(|site| site.as_str().to_owned()).unwrap_or_default(),
         epochs: hello.epochs.iter().map(held_to_wire).collect(),
         clock_us: instant_to_wire(hello.clock),
         build: hello.build.clone(),
@@ -124,6 +125,7 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, ConvertError> {
     }
     Ok(Hello {
         agent: agent_name(&hello.agent)?,
+        site: site_if_told(&hello.site)?,
         epochs,
         clock: instant_from_wire(hello.clock_us),
         build: bounded_text("build", hello.build)?,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::gap::Gap;
-use crate::ids::AgentName;
+use crate::ids::{AgentName, Site};
 use crate::link::close::CloseCode;
 use crate::link::frame::{AgentFrame, EpochHeld, GatewayFrame};
 use crate::ranges::{RangeSet, SeqRange};
@@ -27,6 +27,8 @@ pub use machine::AgentLink;
 pub struct AgentConfig {
     /// The agent's name, as in its token.
     pub agent: AgentName,
+    /// The site that it is configured for.
+    pub site: Site,
     /// Version and commit.
     pub build: String,
 }

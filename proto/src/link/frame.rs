@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::gap::Gap;
-use crate::ids::{AgentName, SessionId};
+use crate::ids::{AgentName, SessionId, Site};
 use crate::limits;
 use crate::ranges::RangeSet;
 use crate::seq::{Epoch, Lane, Seq};
@@ -50,6 +50,8 @@ pub enum GatewayFrame {
 pub struct Hello {
     /// The agent's name.
     pub agent: AgentName,
+    /// The site that it is configured for; `None`: it does not say.
+    pub site: Option<Site>,
     /// Oldest first, the current one last; never empty.
     pub epochs: Vec<EpochHeld>,
     /// The agent's clock, if it has the time.

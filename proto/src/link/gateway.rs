@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::entry::{EntryKind, Origin};
-use crate::ids::{AgentName, DeviceName, SessionId};
+use crate::ids::{AgentName, DeviceName, SessionId, Site};
 use crate::ledger::Ledger;
 use crate::link::close::CloseCode;
 use crate::link::frame::{AgentFrame, GatewayFrame, LinkLimits};
@@ -37,6 +37,8 @@ pub struct Now {
 pub struct EdgeConfig {
     /// The agent by its token; the Hello must name the same.
     pub agent: AgentName,
+    /// Its site by its token; the Hello must name the same, or none.
+    pub site: Site,
     /// Random.
     pub session: SessionId,
     /// Records taken longer ago than this are not wanted; `None`: all are.

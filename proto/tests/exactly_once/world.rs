@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lockgate_proto::convert::{
     decode_agent_frame, decode_gateway_frame, encode_agent_frame, encode_gateway_frame, encode_record,
 };
-use lockgate_proto::ids::{AgentName, DeviceName, SessionId};
+use lockgate_proto::ids::{AgentName, DeviceName, SessionId, Site};
 use lockgate_proto::link::agent::{self, AgentConfig, AgentLink, ReadId};
 use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::link::frame::{AgentFrame, GatewayFrame, LinkLimits};
@@ -80,6 +80,10 @@ pub(crate) struct World {
     healed: bool,
 }
 
+fn site() -> Site {
+    Site::new("plant").expect("it is a name")
+}
+
 fn agent_name() -> AgentName {
     AgentName::new("edge-1").expect("it is a name")
 }
@@ -108,7 +112,7 @@ impl World {
     }
 
     fn add_agent(&mut self, queue: Queue) {
-        let config = AgentConfig { agent: agent_name(), build: "test".to_owned() };
+        let config = AgentConfig { agent: agent_name(), site: site(), build: "test".to_owned() };
         self.agents.push(Agent {
             queue,
             link: AgentLink::new(config),
@@ -201,6 +205,7 @@ impl World {
         }
         let config = EdgeConfig {
             agent: agent_name(),
+            site: site(),
             session: SessionId(self.random.next()),
             retention: self.rules.retention_millis.map(Duration::from_millis),
             limits: self.limits(),
@@ -426,7 +431,7 @@ impl World {
     fn restart(&mut self, at: usize, card: Option<Queue>, before: Before) -> Result<(), TestCaseError> {
         self.break_link(at)?;
         let epoch = self.epoch();
-        let config = AgentConfig { agent: agent_name(), build: "test".to_owned() };
+        let config = AgentConfig { agent: agent_name(), site: site(), build: "test".to_owned() };
         let agent = &mut self.agents[at];
         agent.queue = card.unwrap_or_else(|| agent.queue.clone());
         agent.queue.start(epoch, before);

@@ -5,7 +5,7 @@ use super::lanes::{EpochState, LaneState};
 use super::pump::{Slot, Slots};
 use super::{Action, AgentConfig, Holdings, Input};
 use crate::gap::Gap;
-use crate::ids::AgentName;
+use crate::ids::{AgentName, Site};
 use crate::limits::{EPOCHS_HELD_MAX, HELLO_TIMEOUT, LEAVE_TIMEOUT, READ_RETRY, TIME_INTERVAL};
 use crate::link::close::CloseCode;
 use crate::link::frame::{
@@ -82,6 +82,11 @@ impl AgentLink {
         &self.config.agent
     }
 
+    /// The site that it is configured for.
+    pub fn site(&self) -> &Site {
+        &self.config.site
+    }
+
     /// Whether a gateway has let this end in.
     pub fn is_up(&self) -> bool {
         self.phase == Phase::Up
@@ -131,6 +136,7 @@ impl AgentLink {
         let is_named = |gap: &&Gap| named.iter().any(|held| held.epoch == gap.epoch) && Some(gap.epoch) != current;
         actions.push(Action::Send(AgentFrame::Hello(Hello {
             agent: self.config.agent.clone(),
+            site: Some(self.config.site.clone()),
             clock,
             build: self.config.build.clone(),
             capabilities: Vec::new(),

@@ -41,7 +41,11 @@ struct Desk {
 
 impl Desk {
     fn new() -> Desk {
-        let config = AgentConfig { agent: AgentName::new("edge-1").unwrap(), build: String::new() };
+        let config = AgentConfig {
+            agent: AgentName::new("edge-1").unwrap(),
+            site: Site::new("plant").unwrap(),
+            build: String::new(),
+        };
         Desk {
             link: AgentLink::new(config),
             now: MonoTime(Duration::from_secs(100)),

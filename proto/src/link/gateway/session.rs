@@ -155,13 +155,26 @@ impl EdgeSession {
         if self.phase != Phase::Hello {
             return self.close(CloseCode::BadFrame, "a second Hello".to_owned(), actions);
         }
-        if hello.agent != self.config.agent {
-            let why = format!("the token is of agent {:?}, the Hello of {:?}", self.config.agent, hello.agent);
+        if let Some(why) = self.other_than_token(&hello) {
             return self.close(CloseCode::Unauthorized, why, actions);
         }
         self.phase = Phase::Opening;
         self.hello = Some(hello);
         self.open_session(actions);
+    }
+
+    /// In what the agent's configuration and its token differ; short, as it is told in a close frame.
+    fn other_than_token(&self, hello: &Hello) -> Option<String> {
+        let EdgeConfig { agent, site, .. } = &self.config;
+        if hello.agent != *agent {
+            let (said, ours) = (hello.agent.as_str(), agent.as_str());
+            return Some(format!("agent.name is {said:?}, but the token is for {ours:?}"));
+        }
+        let said = hello.site.as_ref().filter(|said| *said != site)?.as_str();
+        Some(format!(
+            "agent.site is {said:?}, but the token is for site {:?}; correct it, or make a token with --site {said}",
+            site.as_str()
+        ))
     }
 
     fn open_session(&self, actions: &mut Vec<Action>) {

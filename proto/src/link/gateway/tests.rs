@@ -3,7 +3,7 @@
 use super::*;
 use crate::convert::encode_record;
 use crate::gap::{Gap, GapReason, TimeSpan};
-use crate::ids::{DeviceName, MetricName};
+use crate::ids::{DeviceName, MetricName, Site};
 use crate::link::frame::{EpochHeld, Hello, LaneHeld, Publish, SequencedRecord, Welcome};
 use crate::ranges::{RangeSet, SeqRange};
 use crate::reading::{Quality, Value};
@@ -68,6 +68,7 @@ impl Desk {
     fn new(ledger: Ledger) -> Desk {
         let config = EdgeConfig {
             agent: AgentName::new("edge-1").unwrap(),
+            site: Site::new("plant").unwrap(),
             session: SessionId(7),
             retention: Some(Duration::from_secs(3_600)),
             limits: LinkLimits::default(),
@@ -91,7 +92,8 @@ impl Desk {
     fn hello(&mut self, epochs: Vec<EpochHeld>, gaps: Vec<Gap>) {
         let ids: Vec<Epoch> = epochs.iter().map(|held| held.epoch).collect();
         let agent = AgentName::new("edge-1").unwrap();
-        let hello = Hello { agent, epochs, clock: None, build: String::new(), capabilities: Vec::new(), gaps };
+        let hello =
+            Hello { agent, site: None, epochs, clock: None, build: String::new(), capabilities: Vec::new(), gaps };
         self.feed(1, Input::Frame(AgentFrame::Hello(hello)));
         self.ledger.open_session(SessionId(7), &ids).unwrap();
         self.feed(2, Input::Opened(self.ledger.clone()));
@@ -297,16 +299,20 @@ fn the_shadow_takes_the_newest_of_each_metric_and_nothing_of_the_past() {
 }
 
 #[test]
-fn who_says_nothing_or_another_name_is_sent_away() {
+fn who_says_nothing_or_another_name_or_site_is_sent_away() {
     let mut silent = Desk::new(Ledger::new());
     silent.feed(20_000, Input::TimerFired);
     assert_eq!(silent.closed(), Some(CloseCode::IdleTimeout));
     let mut other = Desk::new(Ledger::new());
     let (agent, epochs) = (AgentName::new("edge-2").unwrap(), vec![held(CURRENT, &[])]);
     let (build, capabilities, gaps) = (String::new(), Vec::new(), Vec::new());
-    let hello = Hello { agent, epochs, clock: None, build, capabilities, gaps };
-    other.feed(1, Input::Frame(AgentFrame::Hello(hello)));
+    let hello = Hello { agent, site: None, epochs, clock: None, build, capabilities, gaps };
+    other.feed(1, Input::Frame(AgentFrame::Hello(hello.clone())));
     assert_eq!(other.closed(), Some(CloseCode::Unauthorized));
+    let mut elsewhere = Desk::new(Ledger::new());
+    let (agent, site) = (AgentName::new("edge-1").unwrap(), Some(Site::new("plant-9").unwrap()));
+    elsewhere.feed(1, Input::Frame(AgentFrame::Hello(Hello { agent, site, ..hello })));
+    assert_eq!(elsewhere.closed(), Some(CloseCode::Unauthorized));
 }
 
 #[test]
@@ -314,7 +320,7 @@ fn an_unreachable_backbone_is_asked_again_less_and_less_often() {
     let mut desk = Desk::new(Ledger::new());
     let (agent, epochs) = (AgentName::new("edge-1").unwrap(), vec![held(CURRENT, &[])]);
     let (build, capabilities, gaps) = (String::new(), Vec::new(), Vec::new());
-    let hello = Hello { agent, epochs, clock: None, build, capabilities, gaps };
+    let hello = Hello { agent, site: None, epochs, clock: None, build, capabilities, gaps };
     desk.feed(0, Input::Frame(AgentFrame::Hello(hello)));
     for _ in 0..8 {
         desk.feed(0, Input::OpenUnknown);
