@@ -1,9 +1,10 @@
 //! The way to the gateway: dialled again and again, and spoken over by the `AgentLink` of `proto`.
 //!
-//! `session` is the shell of one connection; `time_logic` dates what was taken before the clock was set.
+//! `refusal` says in words why a gateway does not want us; `session` is the shell of one connection; `time_logic` dates what was taken before the clock was set.
 //! What is sent when, and what a loss of the connection means, the link decides: here bytes are moved
 //! and the queue is asked.
 
+mod refusal;
 mod session;
 mod status;
 mod time_logic;
@@ -164,7 +165,7 @@ impl Uplink {
 
     /// How long to wait after an attempt that failed.
     fn after_failure(&mut self, error: &ConnectError) -> Duration {
-        self.down(&error.to_string());
+        self.down(&refusal::of_connect(error));
         let random = lockgate_runtime::random();
         match error {
             ConnectError::Dial(error) if error.is_unauthorized() => self.backoff.longest_delay(random),
@@ -188,7 +189,7 @@ impl Uplink {
     fn down(&mut self, reason: &str) {
         let status = LinkStatus::Down { reason: reason.into() };
         if self.parts.status.send_replace(status.clone()) != status {
-            warn!(gateway = %self.parts.config.url, reason, "No connection to the gateway; it is tried again.");
+            warn!(gateway = %self.parts.config.url, %reason, "No connection to the gateway; it is tried again.");
         }
     }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::time_logic::{Resolved, resolve};
-use super::{End, Uplink};
+use super::{End, Uplink, refusal};
 use crate::ingest::chain;
 use crate::queue::{FetchError, Progress, QueueClosed, RecordTime};
 
@@ -103,7 +103,7 @@ impl Uplink {
                     return Ok(End::Stopped);
                 }
                 Woken::Received(Ok(Received::Closed(closed))) => {
-                    return Ok(End::Closed { code: closed.code(), why: closed.to_string() });
+                    return Ok(End::Closed { code: closed.code(), why: refusal::of_close(&closed, &self.parts.link) });
                 }
                 Woken::Received(Err(error)) => return Ok(End::Broken { why: chain(&error) }),
                 Woken::Queue => self.queue_changed(connection).await?,
