@@ -327,6 +327,9 @@ impl Session<'_> {
         let bytes: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
         let more = entries.len() >= LOG_READ_ENTRIES_MAX as usize || bytes >= LOG_READ_BYTES_MAX / 2;
         subscription.cursor.on_read(&entries, more);
+        // What the filter leaves out tells nobody that the head is reached, and the next ping may be far.
+        let at_head = (!more && subscription.filter.leaves_out())
+            .then(|| reply::positions(std::iter::once((&subscription.site, subscription.cursor.position()))));
         let mut selected = Vec::new();
         for batch in Batch::cut(&subscription.site, &entries.into()) {
             selected.push(batch.select(&subscription.site, 0, |device| subscription.filter.wants(device)));
@@ -334,7 +337,10 @@ impl Session<'_> {
         for one in selected {
             self.feed(one).await?;
         }
-        Ok(())
+        match at_head {
+            Some(positions) => self.peer.feed(reply::encode(reply::UNASKED, positions)).await,
+            None => Ok(()),
+        }
     }
 
     /// The client is too slow even for the log: it is told what it does not get, and goes on from the head.

@@ -100,6 +100,20 @@ async fn a_filter_leaves_out_other_devices_and_positions_go_on_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_filters_hears_at_once_that_the_head_is_reached() {
+    // Without pings of the gateway nothing else would tell.
+    let world = World::with(|config| config.client.ping_interval = std::time::Duration::from_secs(3_600), |it| it);
+    let mut agent = Agent::connect(&world, "edge-1", 1).await;
+    agent.publish_numbers("pump", 1..=700).await;
+    let filter = Some(wire::Filter { devices: vec!["fan".into()] });
+    let since = Start::Since(wire::Position::default());
+    let (mut client, _) = Client::listening(&world, wire::Subscribe { filter, ..subscribe(since) }).await;
+    let Body::Positions(told) = client.hear().await else { panic!("only a position can be told") };
+    assert_eq!(told.positions.len(), 1);
+    assert_eq!((told.positions[0].site.as_str(), told.positions[0].position.unwrap().offset), (SITE, 700));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_for_some_devices_shows_no_others() {
     let world = World::start();
     let mut agent = Agent::connect(&world, "edge-1", 1).await;
