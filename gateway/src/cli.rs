@@ -114,7 +114,8 @@ impl RunArgs {
 
 /// The configuration of a file; `None`: it has faults, which have been shown.
 fn load(path: &Path) -> anyhow::Result<Option<Config>> {
-    let text = lockgate_config::read(path)?;
+    // The error tells of its source itself.
+    let text = lockgate_config::read(path).map_err(|error| anyhow::Error::msg(error.to_string()))?;
     match Config::from_toml(&path.display().to_string(), &text) {
         Ok(config) => Ok(Some(config)),
         Err(problems) => {

@@ -97,7 +97,7 @@ pub(crate) fn degraded(reason: Option<&str>) -> Body {
 
 /// What a client is told where a name is asked for that nobody has told of.
 pub(crate) fn no_such_device(device: &DeviceName) -> RequestError {
-    let message = format!("no device {:?} is known here; `list_devices` tells which are", device.as_str());
+    let message = format!("no device {:?} is known in this site; `lockgate devices SITE` lists them", device.as_str());
     RequestError::new(wire::ErrorCode::NotFound, "get_shadow.device", message)
 }
 

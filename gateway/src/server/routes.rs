@@ -47,7 +47,7 @@ pub(crate) fn metrics_router(figures: Figures) -> Router {
         let text = figures.render();
         std::future::ready(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
     };
-    Router::new().route("/metrics", get(render)).fallback(not_found)
+    Router::new().route("/metrics", get(render)).fallback(only_metrics)
 }
 
 /// The process runs: nothing more is promised.
@@ -70,6 +70,10 @@ async fn readyz(State(routes): State<Routes>) -> Response<Body> {
 
 async fn not_found() -> Response<Body> {
     refuse(StatusCode::NOT_FOUND, "not_found", "nothing is here; see /v1/edge, /v1/client, /healthz, /readyz")
+}
+
+async fn only_metrics() -> Response<Body> {
+    refuse(StatusCode::NOT_FOUND, "not_found", "only /metrics is here")
 }
 
 async fn edge(State(routes): State<Routes>, mut request: Request<Body>) -> Response<Body> {
