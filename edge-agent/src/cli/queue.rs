@@ -146,7 +146,11 @@ fn as_text(inspection: &Inspection, wear: Option<&Wear>) -> String {
     let bytes = inspection.bytes;
     let mut parts = vec![
         if rows.len() == 1 { "The queue is empty.\n".to_owned() } else { table(&rows) },
-        format!("\n{bytes} bytes on disk; {waiting} records wait for the gateway, as far as the agent had heard.\n"),
+        format!(
+            "\n{bytes} bytes on disk; {waiting} records wait for the gateway, as far as is written on disk; a running \
+             agent writes\nacknowledgements down later, so fewer may really wait: `lockgate loss SITE` has the \
+             gateway's count.\n"
+        ),
     ];
     parts.extend(inspection.gaps.iter().map(gap_line));
     parts.extend(inspection.faults.iter().map(|fault| format!("fault: {fault}\n")));
