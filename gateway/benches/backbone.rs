@@ -173,7 +173,7 @@ impl World {
         let epochs = [Epoch(1)];
         let opened = self.runtime.block_on(self.backbone.open_session(&agent.id, agent.session, &epochs));
         let Ok(Opened::Granted(ledger)) = opened else { panic!("the backbone is up") };
-        agent.ledger = Arc::new(ledger);
+        agent.ledger = Arc::from(ledger);
         agent
     }
 }

@@ -13,7 +13,7 @@ use lockgate_proto::time::UnixMicros;
 #[derive(Clone, Debug)]
 pub enum Opened {
     /// The session may write; this is what the backbone knows of the agent.
-    Granted(Ledger),
+    Granted(Box<Ledger>),
     /// The agent's current epoch has been superseded: two agents hold one identity.
     Superseded,
 }

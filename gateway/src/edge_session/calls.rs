@@ -24,7 +24,7 @@ pub(super) fn open_session(
 ) -> Call {
     Box::pin(async move {
         match backbone.open_session(&agent, session, &epochs).await {
-            Ok(Opened::Granted(ledger)) => Input::Opened(ledger),
+            Ok(Opened::Granted(ledger)) => Input::Opened(*ledger),
             Ok(Opened::Superseded) => Input::Superseded,
             Err(error) => {
                 failed(&error);

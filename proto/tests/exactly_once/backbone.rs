@@ -22,7 +22,7 @@ pub(crate) enum Request {
 }
 
 pub(crate) enum Answer {
-    Opened(Ledger),
+    Opened(Box<Ledger>),
     Superseded,
     Done,
     Refused,
@@ -60,7 +60,7 @@ impl Backbone {
                     return Ok(Answer::Superseded);
                 }
                 self.write(&ledger, &[]);
-                Ok(Answer::Opened(ledger))
+                Ok(Answer::Opened(Box::new(ledger)))
             }
             Request::Step(step) => match ledger.fence(&step.ledger) {
                 Fence::Apply => {

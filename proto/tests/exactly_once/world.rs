@@ -317,7 +317,7 @@ impl World {
             _ => {}
         }
         let input = match self.backbone.run(&request)? {
-            Answer::Opened(ledger) => gateway::Input::Opened(ledger),
+            Answer::Opened(ledger) => gateway::Input::Opened(*ledger),
             Answer::Superseded => gateway::Input::Superseded,
             Answer::Done => gateway::Input::StepDone,
             Answer::Refused => gateway::Input::StepRefused,

@@ -186,7 +186,7 @@ pub(super) fn entries(read: LogRead) -> Vec<LoggedEntry> {
 
 pub(super) fn granted(opened: Opened) -> Ledger {
     match opened {
-        Opened::Granted(ledger) => ledger,
+        Opened::Granted(ledger) => *ledger,
         Opened::Superseded => panic!("the session was refused"),
     }
 }

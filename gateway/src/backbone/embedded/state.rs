@@ -104,7 +104,7 @@ impl State {
         let mut ledger = stored.unwrap_or_default();
         // A second request for the same session, whose first was not heard of: what it has done stays.
         if found.as_ref().is_some_and(|(_, holder, _)| *holder == session) {
-            return Ok(Ok(Opened::Granted(ledger)));
+            return Ok(Ok(Opened::Granted(Box::new(ledger))));
         }
         if ledger.open_session(request.session, &request.epochs).is_err() {
             return Ok(Ok(Opened::Superseded));
@@ -120,7 +120,7 @@ impl State {
         };
         let row = LedgerRow { id, session: request.session, step: 0 };
         self.ledgers.insert(request.agent.clone(), row);
-        Ok(Ok(Opened::Granted(ledger)))
+        Ok(Ok(Opened::Granted(Box::new(ledger))))
     }
 
     /// Applies a step if it is the next one of the session that writes.

@@ -30,7 +30,7 @@ fn agent() -> AgentId {
 
 async fn opened(backbone: &EmbeddedBackbone, session: u64) -> Arc<Ledger> {
     match backbone.open_session(&agent(), SessionId(session), &[Epoch(session)]).await.unwrap() {
-        Opened::Granted(ledger) => Arc::new(ledger),
+        Opened::Granted(ledger) => Arc::from(ledger),
         Opened::Superseded => panic!("refused"),
     }
 }
