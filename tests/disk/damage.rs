@@ -5,15 +5,13 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use lockgate_tests::account::samples;
+use lockgate_tests::account::{samples, whole_log};
 use lockgate_tests::agent::{Agent, AgentPlan};
 use lockgate_tests::devices::{Devices, Fleet};
 use lockgate_tests::gateway::Gateway;
+use lockgate_tests::loss::await_balanced;
 use lockgate_tests::proxy::Proxy;
 use lockgate_tests::wait;
-
-use super::await_balanced;
-use crate::exactly_once::whole_log;
 
 const FLEET: Fleet = Fleet { pumps: 1, thermostats: 0, meters: 0, rooms: 0 };
 
@@ -39,9 +37,9 @@ fn damaged(harm: impl Fn(&Path) -> Result<()>) -> Result<(u64, usize, usize)> {
     proxy.refuse(false);
     agent.restart()?;
     agent.await_connected()?;
-    let lost = await_balanced(&gateway, &token)?;
+    let lost = await_balanced(&gateway.url(), &token)?;
     agent.stop(wait::PATIENCE)?;
-    let stored = samples(&whole_log(&gateway, &token)?).len();
+    let stored = samples(&whole_log(&gateway.url(), &token)?).len();
     Ok((lost["corrupt"].as_u64().unwrap_or(0), stored, 100))
 }
 

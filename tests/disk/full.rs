@@ -9,13 +9,12 @@ use anyhow::{Context as _, Result, ensure};
 use lockgate_tests::agent::{Agent, AgentPlan};
 use lockgate_tests::devices::{Devices, Fleet, Replay};
 use lockgate_tests::gateway::Gateway;
+use lockgate_tests::loss::await_balanced;
 use lockgate_tests::program::ours;
 use lockgate_tests::proxy::Proxy;
 use lockgate_tests::wait;
 use lockgate_tests::watch::Watch;
 use serde_json::Value;
-
-use super::await_balanced;
 
 /// `lockgate-agent queue --json`, of an agent that runs.
 fn queue(agent: &Agent) -> Result<Value> {
@@ -54,7 +53,7 @@ fn a_used_up_budget_costs_the_oldest_telemetry_and_says_which() -> Result<()> {
     proxy.refuse(false);
     let is_told = |lines: &[Value]| lines.iter().any(|line| line["kind"] == "gap" && line["reason"] == "evicted");
     watch.until("the gap is told", wait::PATIENCE, is_told)?;
-    let lost = await_balanced(&gateway, &token)?;
+    let lost = await_balanced(&gateway.url(), &token)?;
     agent.stop(wait::PATIENCE)?;
     ensure!(lost["evicted"].as_u64() > Some(0), "{lost}");
     Ok(())
@@ -114,7 +113,7 @@ fn a_full_disk_is_told_corrupts_nothing_and_goes_on_when_there_is_room() -> Resu
     let token = gateway.user_token()?;
     devices.stop()?;
     agent.await_connected()?;
-    let lost = await_balanced(&gateway, &token)?;
+    let lost = await_balanced(&gateway.url(), &token)?;
     agent.stop(wait::PATIENCE)?;
     ensure!(lost.as_object().is_none_or(serde_json::Map::is_empty), "what was queued is not lost: {lost}");
     Ok(())

@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use lockgate_tests::account::{Account, repeated, samples};
+use lockgate_tests::account::{Account, repeated, samples, whole_log};
 use lockgate_tests::agent::{Agent, AgentPlan};
 use lockgate_tests::broker::Mosquitto;
 use lockgate_tests::chaos::Chaos;
 use lockgate_tests::devices::{Devices, Fleet};
-use lockgate_tests::gateway::{Gateway, SITE};
+use lockgate_tests::gateway::Gateway;
+use lockgate_tests::loss::await_balanced;
 use lockgate_tests::wait;
-use lockgate_tests::watch::{Watch, ask};
+use lockgate_tests::watch::Watch;
 use serde_json::Value;
-
-use super::whole_log;
 
 const KILLS: u32 = 20;
 const FLEET: Fleet = Fleet { pumps: 3, thermostats: 2, meters: 1, rooms: 4 };
@@ -38,14 +37,17 @@ fn ten_devices_lose_and_double_nothing_through_twenty_kills() -> Result<()> {
         chaos.strike(&mut agent, &mut gateway)?;
     }
     let journal = devices.stop()?;
+    let account = Account::await_arrival(&journal, &gateway.url(), &token)?;
+    ensure!(account.is_clean(), "{}\n{}", account.text, agent.log_tail());
+    let lost = await_balanced(&gateway.url(), &token)?;
+    ensure!(lost.as_object().is_some_and(serde_json::Map::is_empty), "kills lose nothing: {lost}");
     agent.stop(wait::PATIENCE)?;
 
-    let log = whole_log(&gateway, &token)?;
+    let log = whole_log(&gateway.url(), &token)?;
     let account = Account::settle(&journal, &samples(&log))?;
-    ensure!(account.is_clean(), "{}\n{}", account.text, agent.log_tail());
+    ensure!(account.is_clean(), "{}", account.text);
     ensure!(account.stored > 500, "too few samples to prove anything: {}", account.text);
     ensure_ordered(&log)?;
-    ensure_balanced(&ask(&gateway.url(), &token, &["loss", SITE])?)?;
 
     let stored = samples(&log).len();
     watch.until("the live client has seen all", wait::PATIENCE, |lines| samples(lines).len() >= stored)?;
@@ -71,18 +73,6 @@ fn ensure_ordered(log: &[Value]) -> Result<()> {
         let n = line["value"].as_u64().unwrap_or_default();
         let before = last.insert((device, line["backlog"] == true, epoch), n);
         ensure!(before.is_none_or(|before| before < n), "after sample {before:?} came {line}");
-    }
-    Ok(())
-}
-
-/// Delivered + gaps = produced, in the gateway's own books.
-fn ensure_balanced(agents: &[Value]) -> Result<()> {
-    ensure!(!agents.is_empty(), "the loss ledger knows no agent");
-    for agent in agents {
-        let count = |key: &str| agent[key].as_u64().unwrap_or(u64::MAX);
-        let lost: u64 = agent["lost"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
-        ensure!(count("pending") == 0, "records are still to come: {agent}");
-        ensure!(count("produced") == count("stored") + lost, "the books don't balance: {agent}");
     }
     Ok(())
 }

@@ -8,7 +8,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use crate::gateway::SITE;
 use crate::program::ours;
+use crate::wait;
+use crate::watch::ask;
 
 /// What became of all samples of a run; the words are those of `lockgate-sim account`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,10 +61,33 @@ impl Account {
         })
     }
 
+    /// Settles against a gateway's whole log, until all that was heard has arrived or there is no more patience: what was
+    /// queued while the gateway was away takes a moment to drain.
+    pub fn await_arrival(journal: &Path, url: &str, token: &str) -> Result<Account> {
+        let mut last = None;
+        let has_arrived = || match whole_log(url, token).and_then(|log| Account::settle(journal, &samples(&log))) {
+            Ok(account) if account.lost == 0 => Some(Ok(account)),
+            Ok(account) => {
+                last = Some(account);
+                None
+            }
+            Err(error) => Some(Err(error)),
+        };
+        match wait::until("all that was heard has arrived", wait::PATIENCE, has_arrived) {
+            Ok(arrived) => arrived,
+            Err(error) => last.ok_or(error),
+        }
+    }
+
     /// Nothing lost, doubled or invented.
     pub fn is_clean(&self) -> bool {
         self.lost == 0 && self.doubled == 0 && self.invented == 0
     }
+}
+
+/// Every line that a room's log has, from its first entry to its last.
+pub fn whole_log(url: &str, token: &str) -> Result<Vec<Value>> {
+    ask(url, token, &["watch", SITE, "--since", "start", "--until-head"])
 }
 
 /// The samples among the lines of a watch: every simulated device tells its sample's number as the metric `n`.

@@ -8,6 +8,7 @@ pub mod broker;
 pub mod chaos;
 pub mod devices;
 pub mod gateway;
+pub mod loss;
 pub mod program;
 pub mod proxy;
 pub mod random;

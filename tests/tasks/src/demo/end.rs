@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
-use lockgate_tests::account::{Account, repeated, samples};
+use lockgate_tests::account::{Account, repeated, samples, whole_log};
 use lockgate_tests::gateway::SITE;
 use lockgate_tests::wait;
 use lockgate_tests::watch::ask;
@@ -65,10 +65,10 @@ pub(crate) fn count(mut scene: Scene) -> Result<Counted> {
     scene.close_viewer()?;
     let (url, token) = (scene.gateway.url(), scene.token.clone());
     let journal = scene.devices.stop()?;
-    // Stopped cleanly, the agent has sent all; so "pending" is what never came.
+    Account::await_arrival(&journal, &url, &token)?;
     scene.agent.stop(wait::PATIENCE)?;
     let loss = ask(&url, &token, &["loss", SITE])?;
-    let stored = samples(&ask(&url, &token, &["watch", SITE, "--since", "start", "--until-head"])?);
+    let stored = samples(&whole_log(&url, &token)?);
     let head = stored.len();
     scene.watch.until("the live client has seen everything", wait::PATIENCE, |lines| samples(lines).len() >= head)?;
     let live = samples(scene.watch.look()?);
