@@ -14,7 +14,7 @@ use crate::loss::Totals;
 use crate::ranges::{RangeSet, SeqRange};
 use crate::seq::{Epoch, Lane, Seq};
 
-pub use hear::HearError;
+pub use hear::{HearError, Heard};
 pub(crate) use lane::{LaneGap, LaneLedger};
 
 /// Order of the first epoch that a ledger hears of. Far from 0, because an epoch first heard of after a

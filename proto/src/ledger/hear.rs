@@ -1,4 +1,4 @@
-//! What a Hello tells a ledger: which epochs are over, and what has vanished without a word.
+//! What a Hello tells a ledger: which epochs are over, how they ended, and what has vanished without a word.
 
 use super::Ledger;
 use crate::gap::{Gap, GapReason, TimeSpan};
@@ -27,13 +27,22 @@ pub enum HearError {
     OpenEnd,
 }
 
+/// What a Hello changed in what is told as lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Lost, and not told before.
+    pub lost: Vec<Gap>,
+    /// Told as lost, and never given: how an epoch ended is known now.
+    pub withdrawn: Vec<Gap>,
+}
+
 impl Ledger {
-    /// Takes in what a Hello says the agent holds, and its gaps; gives back the gaps that are news.
+    /// Takes in what a Hello says the agent holds, and its gaps.
     ///
     /// Numbers that the agent has given, by what the ledger knows, and of which the agent no longer
     /// knows, are `wiped`. What it knows of and does not hold it will tell itself.
-    pub fn hear(&mut self, held: &[EpochHeld], gaps: &[Gap], now: UnixMicros) -> Result<Vec<Gap>, HearError> {
-        let Some((current, past)) = held.split_last() else { return Ok(Vec::new()) };
+    pub fn hear(&mut self, held: &[EpochHeld], gaps: &[Gap], now: UnixMicros) -> Result<Heard, HearError> {
+        let Some((current, past)) = held.split_last() else { return Ok(Heard::default()) };
         for lane in Lane::ALL {
             let (known, told) = (self.last(current.epoch, lane), current.lane(lane).last);
             if told < known {
@@ -44,14 +53,24 @@ impl Ledger {
         if gaps.iter().any(|gap| gap.epoch == current.epoch && gap.is_unbounded()) {
             return Err(HearError::OpenEnd);
         }
-        let mut news: Vec<Gap> = gaps.iter().flat_map(|gap| self.lose(gap)).collect();
+        // Before its own gaps: one of those may have an open end for a better reason.
+        let withdrawn = past.iter().flat_map(|held| self.end_wiped(held)).collect();
+        let mut lost: Vec<Gap> = gaps.iter().flat_map(|gap| self.lose(gap)).collect();
         for epoch in self.epochs.iter().map(|epoch| epoch.epoch).collect::<Vec<_>>() {
             if epoch != current.epoch {
-                news.extend(self.close(epoch, past.iter().find(|held| held.epoch == epoch), now));
+                lost.extend(self.close(epoch, past.iter().find(|held| held.epoch == epoch), now));
             }
         }
         self.retire(held);
-        Ok(news)
+        Ok(Heard { lost, withdrawn })
+    }
+
+    /// An epoch taken for wiped, because another holder of the identity did not know it, is here again.
+    fn end_wiped(&mut self, held: &EpochHeld) -> Vec<Gap> {
+        let Some(ledger) = self.epoch_mut(held.epoch) else { return Vec::new() };
+        let lanes = Lane::ALL.into_iter();
+        let ended = lanes.filter_map(|lane| Some((lane, ledger.lanes[lane.index()].end_wiped(held.lane(lane).last)?)));
+        ended.map(|(lane, gap)| gap.of(held.epoch, lane)).collect()
     }
 
     /// Closes an epoch of the agent's past; `held` is `None` where the Hello does not name it.

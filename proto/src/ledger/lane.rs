@@ -78,6 +78,19 @@ impl LaneLedger {
         news
     }
 
+    /// Ends a `wiped` gap that has an open end, now that the last number given is told; gives back what
+    /// was told as lost and never was. Whoever knows less than the ledger does not know the end.
+    pub(super) fn end_wiped(&mut self, last: Seq) -> Option<LaneGap> {
+        let open = self
+            .gaps
+            .pop_if(|gap| gap.range.last() == Seq::MAX && gap.reason == GapReason::Wiped && last >= self.last)?;
+        let never = SeqRange::new(last.next().max(open.range.first()), Seq::MAX)?;
+        self.gaps.extend(SeqRange::new(open.range.first(), last).map(|range| LaneGap { range, ..open }));
+        self.settled.remove(never);
+        self.last = last;
+        Some(LaneGap { range: never, ..open })
+    }
+
     fn add_gap(&mut self, gap: LaneGap) {
         let at = self.gaps.partition_point(|other| other.range.last() < gap.range.first());
         self.gaps.insert(at, gap);

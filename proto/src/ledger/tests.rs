@@ -146,12 +146,12 @@ fn an_epoch_that_vanished_before_its_end_was_heard_is_wiped_with_an_open_end() {
     ledger.hear(&[held(1, 9)], &[], NOW).unwrap();
     store(&mut ledger, 1, 1..=4);
     open(&mut ledger, 2, &[2]).unwrap();
-    let news = ledger.hear(&[held(2, 0)], &[], NOW).unwrap();
+    let news = ledger.hear(&[held(2, 0)], &[], NOW).unwrap().lost;
     assert_eq!(
         news.iter().map(|gap| (gap.range, gap.reason)).collect::<Vec<_>>(),
         [(range(1, OPEN), GapReason::Wiped), (range(5, OPEN), GapReason::Wiped)]
     );
-    assert_eq!(ledger.hear(&[held(2, 0)], &[], NOW), Ok(Vec::new()));
+    assert_eq!(ledger.hear(&[held(2, 0)], &[], NOW), Ok(Heard::default()));
     assert_sums_hold(&ledger);
 }
 
@@ -159,8 +159,46 @@ fn an_epoch_that_vanished_before_its_end_was_heard_is_wiped_with_an_open_end() {
 fn an_epoch_that_vanished_after_its_end_was_heard_is_wiped_up_to_there() {
     let mut ledger = opened(&[1, 2]);
     ledger.hear(&[held(1, 9), held(2, 0)], &[], NOW).unwrap();
-    let news = ledger.hear(&[held(2, 0)], &[], NOW).unwrap();
+    let news = ledger.hear(&[held(2, 0)], &[], NOW).unwrap().lost;
     assert_eq!(news.iter().map(|gap| gap.range).collect::<Vec<_>>(), [range(1, 9)]);
+}
+
+#[test]
+fn an_agent_that_comes_back_after_another_one_used_its_identity_ends_what_was_wiped() {
+    let mut ledger = opened(&[1]);
+    ledger.hear(&[held(1, 9)], &[], NOW).unwrap();
+    store(&mut ledger, 1, 1..=4);
+    open(&mut ledger, 2, &[2]).unwrap();
+    ledger.hear(&[held(2, 0)], &[], NOW).unwrap();
+    open(&mut ledger, 3, &[1, 3]).unwrap();
+
+    let heard = ledger.hear(&[held(1, 12), held(3, 0)], &[], NOW).unwrap();
+    let wiped = |lane, first| Gap {
+        lane,
+        span: TimeSpan { from: None, to: Some(NOW) },
+        ..gap(1, first, OPEN, GapReason::Wiped)
+    };
+    assert_eq!(heard.withdrawn, [wiped(Lane::Events, 1), wiped(Lane::Telemetry, 13)]);
+    // The other agent's epoch is what has vanished now.
+    assert!(heard.lost.iter().all(|gap| gap.epoch == Epoch(2)), "{heard:?}");
+    assert_eq!(settled(&ledger, 1), [range(1, 12)]);
+    assert_eq!(ledger.totals().lost_to(GapReason::Wiped).records, 8);
+    store(&mut ledger, 1, 5..=12);
+    assert_eq!(ledger.gaps().iter().filter(|gap| gap.epoch == Epoch(1)).count(), 0);
+    assert_sums_hold(&ledger);
+    assert_eq!(ledger.hear(&[held(1, 12), held(3, 0)], &[], NOW), Ok(Heard::default()));
+}
+
+#[test]
+fn who_knows_less_of_a_wiped_epoch_than_the_ledger_does_not_end_it() {
+    let mut ledger = opened(&[1]);
+    ledger.hear(&[held(1, 9)], &[], NOW).unwrap();
+    open(&mut ledger, 2, &[2]).unwrap();
+    ledger.hear(&[held(2, 0)], &[], NOW).unwrap();
+    open(&mut ledger, 3, &[1, 3]).unwrap();
+    let heard = ledger.hear(&[held(1, 8), held(3, 0)], &[], NOW).unwrap();
+    assert!(heard.withdrawn.iter().all(|gap| gap.lane == Lane::Events), "{heard:?}");
+    assert_eq!(settled(&ledger, 1), [range(1, OPEN)]);
 }
 
 #[test]
@@ -171,7 +209,7 @@ fn what_a_power_loss_explains_is_not_wiped() {
     open(&mut ledger, 2, &[1, 2]).unwrap();
     let mut power = vec![gap(1, 6, OPEN, GapReason::Power)];
     power.push(Gap { lane: Lane::Events, ..gap(1, 1, OPEN, GapReason::Power) });
-    let news = ledger.hear(&[held(1, 5), held(2, 0)], &power, NOW).unwrap();
+    let news = ledger.hear(&[held(1, 5), held(2, 0)], &power, NOW).unwrap().lost;
     assert!(news.iter().all(|gap| gap.reason == GapReason::Power));
     assert_eq!(settled(&ledger, 1), [range(1, OPEN)]);
 }
@@ -182,7 +220,7 @@ fn a_queue_that_went_back_without_a_word_is_told_as_wiped() {
     ledger.hear(&[held(1, 9)], &[], NOW).unwrap();
     store(&mut ledger, 1, 1..=8);
     open(&mut ledger, 2, &[1, 2]).unwrap();
-    let news = ledger.hear(&[held(1, 5), held(2, 0)], &[], NOW).unwrap();
+    let news = ledger.hear(&[held(1, 5), held(2, 0)], &[], NOW).unwrap().lost;
     assert_eq!(news.iter().map(|gap| gap.range).collect::<Vec<_>>(), [range(9, OPEN)]);
 }
 

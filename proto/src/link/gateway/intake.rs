@@ -9,7 +9,7 @@ use crate::convert::{decode_record, encode_gap_body};
 use crate::entry::{EntryKind, Origin};
 use crate::gap::{Gap, GapReason, TimeSpan};
 use crate::ids::{AgentName, MetricName};
-use crate::ledger::{Ledger, Stored};
+use crate::ledger::{Heard, Ledger, Stored};
 use crate::limits::LEDGER_RANGES_MAX;
 use crate::link::frame::{EpochHeld, Hello, Publish, Reject, SequencedRecord};
 use crate::ranges::{RangeSet, SeqRange};
@@ -89,8 +89,16 @@ impl Intake {
         }
     }
 
+    /// What the ledger has taken in of a Hello.
+    pub(super) fn heard(&mut self, heard: Heard) {
+        self.lost(heard.lost);
+        for gap in heard.withdrawn {
+            add_merged(&mut self.withdrawn, gap);
+        }
+    }
+
     /// Gaps that the ledger has taken in already.
-    pub(super) fn lost(&mut self, gaps: Vec<Gap>) {
+    fn lost(&mut self, gaps: Vec<Gap>) {
         for gap in gaps {
             add_merged(&mut self.lost, gap);
         }

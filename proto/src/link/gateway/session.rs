@@ -189,7 +189,7 @@ impl EdgeSession {
         self.retries = 0;
         let mut intake = Intake::new(ledger.clone(), Found::default(), now.wall);
         match intake.ledger.hear(&hello.epochs, &hello.gaps, now.wall) {
-            Ok(news) => intake.lost(news),
+            Ok(heard) => intake.heard(heard),
             Err(error @ HearError::WentBack { .. }) => return self.agent_twice(error.to_string(), actions),
             Err(error @ HearError::OpenEnd) => return self.close(CloseCode::BadFrame, error.to_string(), actions),
         }
