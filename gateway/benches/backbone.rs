@@ -87,8 +87,8 @@ fn run_rounds(bencher: Bencher<'_, '_>, runtime: &Runtime, mut agents: Vec<Agent
 /// One published entry taken by every reader of its room.
 #[divan::bench(args = [1, 100])]
 fn fan_out_of_one_entry(bencher: Bencher<'_, '_>, readers: usize) {
-    let batches = broadcast::Sender::<Arc<[LoggedEntry]>>::new(64);
-    let mut feeds: Vec<Feed> = (0..readers).map(|_| Feed::new(Position::START, batches.subscribe())).collect();
+    let items = broadcast::Sender::new(64);
+    let mut feeds: Vec<Feed> = (0..readers).map(|_| Feed::new(Position::START, items.subscribe())).collect();
     let entry = LoggedEntry {
         position: Position { offset: Offset(1), stamp: Stamp(1) },
         previous: Stamp(0),
@@ -97,7 +97,7 @@ fn fan_out_of_one_entry(bencher: Bencher<'_, '_>, readers: usize) {
         bytes: record(&device(0), 0).1,
     };
     bencher.counter(ItemsCount::new(readers)).bench_local(|| {
-        batches.send(Arc::from([entry.clone()])).expect("there are readers");
+        items.send(FeedItem::Entries(Arc::from([entry.clone()]))).expect("there are readers");
         for feed in &mut feeds {
             let item = feed.try_next();
             assert!(matches!(divan::black_box(item), Some(FeedItem::Entries(_))));
@@ -160,7 +160,7 @@ impl World {
         let folder = folder();
         let source = SystemRandom::new();
         let random = Box::new(move |buffer: &mut [u8]| {
-            source.fill(buffer).map_err(|_| lockgate_gateway::backbone::embedded::RandomFailed)
+            source.fill(buffer).map_err(|_| lockgate_gateway::backbone::RandomFailed)
         });
         let clock = Arc::new(|| UnixMicros(0));
         let options = EmbeddedOptions::new(folder.path().to_owned(), clock, random);

@@ -38,8 +38,8 @@ use lockgate_runtime::signals::stop_on_signals;
 use lockgate_token::SigningKey;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::backbone::Backbone;
-use crate::backbone::embedded::{EmbeddedBackbone, EmbeddedOptions, OpenError, RandomFailed, Retention};
+use crate::backbone::embedded::{EmbeddedBackbone, EmbeddedOptions, OpenError};
+use crate::backbone::{Backbone, RandomFailed, Retention};
 use crate::config::Config;
 
 pub use server::{Bound, LISTEN_FILE, ListenError};

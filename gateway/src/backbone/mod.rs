@@ -13,7 +13,9 @@
 
 pub mod embedded;
 mod feed;
+mod prepare;
 mod shadow_logic;
+mod stamps;
 mod types;
 
 #[cfg(test)]
@@ -29,9 +31,10 @@ use tokio::sync::watch;
 pub use feed::{Feed, FeedItem};
 pub use lockgate_proto::entry::EntryKind;
 pub use lockgate_proto::link::gateway::{NewEntry, ShadowUpdate, Step};
+pub use stamps::{Random, RandomFailed};
 pub use types::{
-    BackboneError, DeviceShadow, DeviceSummary, Health, LogRead, LoggedEntry, Opened, ReadLimit, ReadingOrder,
-    ShadowMetric, Snapshot, Stepped,
+    BackboneError, Clock, DeviceShadow, DeviceSummary, Health, LogRead, LoggedEntry, Opened, ReadLimit, ReadingOrder,
+    Retention, ShadowMetric, Snapshot, Stepped,
 };
 
 /// One engine. Any number of gateways may share one, as far as the engine itself can be shared.

@@ -1,5 +1,8 @@
 //! What goes into a backbone and what comes out of it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use lockgate_proto::entry::EntryKind;
 use lockgate_proto::ids::{AgentName, DeviceName};
@@ -8,6 +11,18 @@ use lockgate_proto::position::{Position, Stamp};
 use lockgate_proto::reading::Reading;
 use lockgate_proto::seq::Seq;
 use lockgate_proto::time::UnixMicros;
+
+/// The world's time, as the gateway knows it.
+pub type Clock = Arc<dyn Fn() -> UnixMicros + Send + Sync>;
+
+/// How long a room's log is kept. Its newest entry always stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Entries that were received longer ago go; `None`: age does not matter.
+    pub age: Option<Duration>,
+    /// Bytes of entries that one room may have; the oldest beyond go. `None`: as many as there come.
+    pub room_bytes_max: Option<u64>,
+}
 
 /// What became of a request for an agent's ledger.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lockgate_gateway::backbone::{
-    Backbone, BackboneError, DeviceShadow, DeviceSummary, EntryKind, Feed, Health, LogRead, LoggedEntry, Opened,
-    ReadLimit, Snapshot, Step, Stepped,
+    Backbone, BackboneError, DeviceShadow, DeviceSummary, EntryKind, Feed, FeedItem, Health, LogRead, LoggedEntry,
+    Opened, ReadLimit, Snapshot, Step, Stepped,
 };
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
@@ -45,7 +45,7 @@ pub(crate) fn chain(history: u64, offsets: std::ops::RangeInclusive<u64>) -> Vec
 pub(crate) struct FakeLog {
     /// A test and the gateway's tasks share it; held for a copy only.
     entries: Mutex<Vec<LoggedEntry>>,
-    feed: broadcast::Sender<std::sync::Arc<[LoggedEntry]>>,
+    feed: broadcast::Sender<FeedItem>,
     health: watch::Sender<Health>,
 }
 
@@ -63,7 +63,7 @@ impl FakeLog {
 
     /// What the feed tells now.
     pub(crate) fn tell(&self, entries: Vec<LoggedEntry>) {
-        self.feed.send(entries.into()).expect("a room listens");
+        self.feed.send(FeedItem::Entries(entries.into())).expect("a room listens");
     }
 
     /// Returns when no room listens any more.
@@ -125,8 +125,8 @@ impl Backbone for FakeLog {
     }
 
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError> {
-        let batches = self.feed.subscribe();
-        Ok(Feed::new(self.head(room).await?, batches))
+        let items = self.feed.subscribe();
+        Ok(Feed::new(self.head(room).await?, items))
     }
 
     fn health(&self) -> watch::Receiver<Health> {

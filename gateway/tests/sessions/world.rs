@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_gateway::backbone::Backbone;
-use lockgate_gateway::backbone::embedded::{EmbeddedBackbone, EmbeddedOptions, RandomFailed};
+use lockgate_gateway::backbone::RandomFailed;
+use lockgate_gateway::backbone::embedded::{EmbeddedBackbone, EmbeddedOptions};
 use lockgate_gateway::config::Config;
 use lockgate_gateway::{Bound, Parts, start};
 use lockgate_proto::ids::{AgentName, Site, Tenant};

@@ -29,9 +29,9 @@ pub(crate) use steps::*;
 /// What a world's logs keep, unless a case says otherwise: everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Keep {
-    /// As [`Retention::age`](super::embedded::Retention::age).
+    /// As [`Retention::age`](super::Retention::age).
     pub(crate) age: Option<Duration>,
-    /// As [`Retention::room_bytes_max`](super::embedded::Retention::room_bytes_max).
+    /// As [`Retention::room_bytes_max`](super::Retention::room_bytes_max).
     pub(crate) room_bytes_max: Option<u64>,
 }
 

@@ -7,10 +7,7 @@ use lockgate_proto::position::Position;
 use tokio::sync::broadcast;
 
 use crate::backbone::LoggedEntry;
-use crate::backbone::feed::{Batch, Feed};
-
-/// LIMIT: batches that wait for a feed's reader; then the oldest are dropped and the reader is told.
-pub(super) const FEED_BATCHES_MAX: usize = 64;
+use crate::backbone::feed::{FEED_ITEMS_MAX, Feed, FeedItem};
 
 /// A batch is cut when it has reached this many bytes, so that a feed is bounded in bytes as well.
 const BATCH_BYTES_TARGET: usize = 1024 * 1024;
@@ -22,7 +19,7 @@ pub(super) struct Feeds {
 }
 
 struct Room {
-    batches: broadcast::Sender<Batch>,
+    items: broadcast::Sender<FeedItem>,
     pending: Vec<LoggedEntry>,
 }
 
@@ -31,8 +28,8 @@ impl Feeds {
         let room = self
             .rooms
             .entry(room.clone())
-            .or_insert_with(|| Room { batches: broadcast::Sender::new(FEED_BATCHES_MAX), pending: Vec::new() });
-        Feed::new(start, room.batches.subscribe())
+            .or_insert_with(|| Room { items: broadcast::Sender::new(FEED_ITEMS_MAX), pending: Vec::new() });
+        Feed::new(start, room.items.subscribe())
     }
 
     /// Keeps an entry for [`Feeds::publish`], where anyone listens.
@@ -51,12 +48,12 @@ impl Feeds {
                 bytes += entry.bytes.len();
                 batch.push(entry);
                 if bytes >= BATCH_BYTES_TARGET {
-                    send(&room.batches, &mut batch);
+                    send(&room.items, &mut batch);
                     bytes = 0;
                 }
             }
-            send(&room.batches, &mut batch);
-            room.batches.receiver_count() > 0
+            send(&room.items, &mut batch);
+            room.items.receiver_count() > 0
         });
     }
 
@@ -68,9 +65,9 @@ impl Feeds {
     }
 }
 
-fn send(batches: &broadcast::Sender<Batch>, batch: &mut Vec<LoggedEntry>) {
+fn send(items: &broadcast::Sender<FeedItem>, batch: &mut Vec<LoggedEntry>) {
     if !batch.is_empty() {
         // An error says that the last reader has just gone, and then nobody misses it.
-        drop(batches.send(std::mem::take(batch).into()));
+        drop(items.send(FeedItem::Entries(std::mem::take(batch).into())));
     }
 }

@@ -10,12 +10,10 @@
 
 mod feeds;
 mod log;
-mod prepare;
 mod reader;
 mod retention;
 mod schema;
 mod shadows;
-mod stamps;
 mod state;
 mod store;
 mod writer;
@@ -33,21 +31,18 @@ use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::Position;
 use lockgate_proto::seq::Epoch;
-use lockgate_proto::time::UnixMicros;
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use super::stamps::Stamps;
 use super::{
-    Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, Opened, ReadLimit,
-    Snapshot, Step, Stepped,
+    Backbone, BackboneError, Clock, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, Opened, Random,
+    ReadLimit, Retention, Snapshot, Step, Stepped,
 };
-use prepare::StepRequest;
 use reader::Readers;
-use stamps::Stamps;
-use state::{OpenRequest, State};
+use state::{OpenRequest, State, StepRequest};
 use store::Folder;
 use writer::{Envelope, Reply, Request, Writer};
 
-pub use stamps::{Random, RandomFailed};
 pub use store::OpenError;
 
 /// LIMIT: places in the writer's queue. A request takes one, and one more for every [`PLACE_BYTES`] of its entries.
@@ -55,18 +50,6 @@ const QUEUE_PLACES: usize = 1_024;
 
 /// See [`QUEUE_PLACES`].
 const PLACE_BYTES: usize = 64 * 1024;
-
-/// The world's time, as the gateway knows it.
-pub type Clock = Arc<dyn Fn() -> UnixMicros + Send + Sync>;
-
-/// How long a room's log is kept. Its newest entry always stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// Entries that were received longer ago go; `None`: age does not matter.
-    pub age: Option<Duration>,
-    /// Bytes of entries that one room may have; the oldest beyond go. `None`: as many as there come.
-    pub room_bytes_max: Option<u64>,
-}
 
 /// What an embedded backbone needs.
 pub struct EmbeddedOptions {

@@ -11,11 +11,11 @@ use lockgate_proto::seq::Epoch;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::feeds::Feeds;
-use super::prepare::{PreparedEntry, StepRequest};
 use super::shadows::Shadows;
-use super::stamps::{RandomFailed, Stamps};
 use super::{log, shadows, store};
-use crate::backbone::{BackboneError, Feed, Opened, Stepped};
+use crate::backbone::prepare::PreparedEntry;
+use crate::backbone::stamps::{RandomFailed, Stamps};
+use crate::backbone::{BackboneError, Feed, Opened, Step, Stepped};
 
 /// LIMIT: rooms, and agents, that are kept at hand; beyond, the writer starts afresh and reads those it needs again.
 const KEPT_MAX: usize = 20_000;
@@ -40,6 +40,33 @@ impl WriteError {
             WriteError::Sql(failure) => store::meaning(failure),
             WriteError::Random(_) | WriteError::Moved => BackboneError::Unavailable { reason: self.to_string() },
         }
+    }
+}
+
+/// A step as the writer takes it.
+pub(super) struct StepRequest {
+    pub(super) agent: AgentId,
+    pub(super) session: SessionId,
+    pub(super) n: u64,
+    /// The ledger as it is stored.
+    pub(super) ledger: Vec<u8>,
+    pub(super) entries: Vec<PreparedEntry>,
+}
+
+impl StepRequest {
+    pub(super) fn new(agent: &AgentId, step: &Step) -> StepRequest {
+        StepRequest {
+            agent: agent.clone(),
+            session: step.session,
+            n: step.n,
+            ledger: step.ledger.to_bytes(),
+            entries: step.entries.iter().map(PreparedEntry::new).collect(),
+        }
+    }
+
+    /// What the request holds in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.iter().fold(self.ledger.len(), |sum, entry| sum + entry.rest.len())
     }
 }
 

@@ -14,9 +14,9 @@ use lockgate_proto::time::UnixMicros;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{EmbeddedBackbone, EmbeddedOptions, OpenError, Retention};
-use crate::backbone::Backbone;
+use super::{EmbeddedBackbone, EmbeddedOptions, OpenError};
 use crate::backbone::conformance::{Keep, World, conformance_suite};
+use crate::backbone::{Backbone, Retention};
 
 /// Distinct stamps for all stores of the test process: no history repeats another's.
 static DRAWN: AtomicU64 = AtomicU64::new(1);

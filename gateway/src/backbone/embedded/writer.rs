@@ -12,12 +12,10 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
-use super::prepare::StepRequest;
 use super::retention::{self, Horizon};
-use super::state::{OpenRequest, State, WriteError};
+use super::state::{OpenRequest, State, StepRequest, WriteError};
 use super::store::{FileId, Folder, FolderLock, meaning};
-use super::{Clock, Retention};
-use crate::backbone::{BackboneError, Feed, Health, Opened, Stepped};
+use crate::backbone::{BackboneError, Clock, Feed, Health, Opened, Retention, Stepped};
 
 /// LIMIT: one transaction takes at most so many requests; the others are the next one's.
 const GROUP_REQUESTS_MAX: usize = 1_024;

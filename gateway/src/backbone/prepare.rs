@@ -1,26 +1,16 @@
-//! What of a step can be done before the writer has it: by the many who ask, not by the one that all wait for.
+//! What of a step can be done before the store has it: by the many who ask, not by the one that all wait for.
 
 use bytes::Bytes;
 use lockgate_proto::convert::{encode_entry, encode_record};
 use lockgate_proto::entry::{EntryHeader, Origin};
-use lockgate_proto::ids::{AgentId, AgentName, DeviceName, SessionId};
-use lockgate_proto::position::Position;
+use lockgate_proto::ids::{AgentName, DeviceName};
+use lockgate_proto::position::{Position, Stamp};
 use lockgate_proto::reading::Reading;
 use lockgate_proto::record::{Record, Telemetry};
 use lockgate_proto::time::UnixMicros;
 
-use crate::backbone::shadow_logic::{Teller, Told};
-use crate::backbone::{EntryKind, LoggedEntry, NewEntry, ReadingOrder, ShadowUpdate, Step};
-
-/// A step as the writer takes it.
-pub(super) struct StepRequest {
-    pub(super) agent: AgentId,
-    pub(super) session: SessionId,
-    pub(super) n: u64,
-    /// The ledger as it is stored.
-    pub(super) ledger: Vec<u8>,
-    pub(super) entries: Vec<PreparedEntry>,
-}
+use super::shadow_logic::{Teller, Told};
+use super::{EntryKind, LoggedEntry, NewEntry, ReadingOrder, ShadowUpdate};
 
 /// An entry that lacks only its place.
 pub(super) struct PreparedEntry {
@@ -28,7 +18,7 @@ pub(super) struct PreparedEntry {
     pub(super) kind: EntryKind,
     pub(super) device: Option<DeviceName>,
     /// The encoded entry but for position and predecessor, which are fields of their own in front of it.
-    rest: Bytes,
+    pub(super) rest: Bytes,
     /// What it says of its device's present, if anything.
     pub(super) says: Option<Says>,
 }
@@ -38,29 +28,12 @@ pub(super) struct Says {
     agent: AgentName,
     order: ReadingOrder,
     backlog: bool,
-    /// Readings as a row of `shadows` keeps them.
+    /// Each reading as an encoded record of its own.
     pub(super) told: Vec<Told<Bytes>>,
 }
 
-impl StepRequest {
-    pub(super) fn new(agent: &AgentId, step: &Step) -> StepRequest {
-        StepRequest {
-            agent: agent.clone(),
-            session: step.session,
-            n: step.n,
-            ledger: step.ledger.to_bytes(),
-            entries: step.entries.iter().map(PreparedEntry::new).collect(),
-        }
-    }
-
-    /// What the request holds in memory, about.
-    pub(super) fn bytes(&self) -> usize {
-        self.entries.iter().fold(self.ledger.len(), |sum, entry| sum + entry.rest.len())
-    }
-}
-
 impl PreparedEntry {
-    fn new(entry: &NewEntry) -> PreparedEntry {
+    pub(super) fn new(entry: &NewEntry) -> PreparedEntry {
         let header = EntryHeader {
             // Absent on the wire, as all zeroes are.
             position: Position::START,
@@ -79,15 +52,19 @@ impl PreparedEntry {
 
     /// The entry at its place, after the entry at `newest`.
     pub(super) fn placed(&self, newest: Position, position: Position) -> LoggedEntry {
-        let place = EntryHeader { position, previous: newest.stamp, received_at: UnixMicros::ZERO, origin: None };
         LoggedEntry {
             position,
             previous: newest.stamp,
             device: self.device.clone(),
             kind: self.kind,
-            bytes: encode_entry(&place, &self.rest),
+            bytes: placed(position, newest.stamp, &self.rest),
         }
     }
+}
+
+/// The encoded entry, of which `rest` is all but its place.
+pub(super) fn placed(position: Position, previous: Stamp, rest: &[u8]) -> Bytes {
+    encode_entry(&EntryHeader { position, previous, received_at: UnixMicros::ZERO, origin: None }, rest)
 }
 
 impl Says {
