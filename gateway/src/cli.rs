@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{Config, RedisConfig};
 
 /// The gateway of Lockgate: takes readings from agents and shows them to people, live.
 #[derive(Debug, Parser)]
@@ -40,6 +40,9 @@ struct RunArgs {
     /// Where /metrics is served; port 0: any free one. Wins over the file.
     #[arg(long, env = "LOCKGATE_METRICS_LISTEN", value_name = "ADDR")]
     metrics_listen: Option<SocketAddr>,
+    /// The Redis that several gateways share, as redis://HOST:PORT. Wins over the file.
+    #[arg(long, env = "LOCKGATE_REDIS", value_name = "URL")]
+    redis: Option<String>,
     /// Print one line of JSON with the addresses to stdout when the gateway listens.
     #[arg(long)]
     print_listen: bool,
@@ -108,6 +111,10 @@ impl RunArgs {
         config.data = self.data.unwrap_or(config.data);
         config.server.listen = self.listen.unwrap_or(config.server.listen);
         config.metrics.listen = self.metrics_listen.unwrap_or(config.metrics.listen);
+        if let Some(url) = self.redis {
+            let redis = config.redis.take().unwrap_or_else(|| RedisConfig::new(String::new()));
+            config.redis = Some(RedisConfig { url, ..redis });
+        }
         config
     }
 }

@@ -101,6 +101,11 @@ impl Ledger {
         self.session
     }
 
+    /// Session (0: none), claim and step, by which [`Ledger::fence`] decides: for an engine whose store does.
+    pub fn mark(&self) -> (u64, u64, u64) {
+        (self.session.map_or(0, |session| session.0), self.claim, self.step)
+    }
+
     /// Whether `next`, the ledger of a step, may take the place of this one.
     ///
     /// The claim matters where a request can run again long after it was answered: it fences the steps

@@ -12,5 +12,6 @@ pub mod loss;
 pub mod program;
 pub mod proxy;
 pub mod random;
+pub mod redis;
 pub mod wait;
 pub mod watch;

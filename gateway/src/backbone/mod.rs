@@ -14,6 +14,7 @@
 pub mod embedded;
 mod feed;
 mod prepare;
+pub mod redis;
 mod shadow_logic;
 mod stamps;
 mod types;

@@ -10,8 +10,12 @@ use std::time::Duration;
 use lockgate_config::{Document, Item, Problems, Table};
 use lockgate_proto::limits::{PING_INTERVAL, PUBLISH_BYTES_TARGET, WINDOW_BYTES, WINDOW_RECORDS};
 
+mod redis;
+
 #[cfg(test)]
 mod tests;
+
+pub use self::redis::RedisConfig;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -36,8 +40,10 @@ pub struct Config {
     pub edge: EdgeConfig,
     /// Terms for clients.
     pub client: ClientConfig,
-    /// How long the embedded backbone keeps entries.
+    /// How long the backbone keeps entries.
     pub retention: RetentionConfig,
+    /// The backbone that gateways share; without one, the embedded one.
+    pub redis: Option<RedisConfig>,
 }
 
 /// `[server]`
@@ -125,6 +131,7 @@ impl Default for Config {
             },
             client: ClientConfig { ping_interval: PING_INTERVAL, subscriptions_max: 64, lag_entries_max: 10_000 },
             retention: RetentionConfig { age: 30 * DAY, bytes: 1_024 * MIB },
+            redis: None,
         }
     }
 }
@@ -168,6 +175,8 @@ impl Config {
             let bytes = table.or("bytes", default.retention.bytes, |item| item.bytes(MIB..=MIB * MIB));
             Some(RetentionConfig { age, bytes })
         });
+        // An optional section: told apart from one that is written wrongly.
+        let redis = if root.has("redis") { Some(root.section("redis", RedisConfig::check)?) } else { None };
         Some(Config {
             data,
             server: server?,
@@ -176,6 +185,7 @@ impl Config {
             edge: edge?,
             client: client?,
             retention: retention?,
+            redis,
         })
     }
 }

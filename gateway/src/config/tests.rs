@@ -1,6 +1,7 @@
 //! What configuration files are read as.
 
 use super::*;
+use crate::backbone::redis::Durability;
 
 const EXAMPLE: &str = include_str!("../../gateway.example.toml");
 
@@ -19,6 +20,32 @@ fn the_example_spells_out_the_defaults() {
 fn the_example_names_every_key() {
     let keys = EXAMPLE.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')).count();
     assert_eq!(keys, 18, "a key that can be set is to be told of in gateway.example.toml");
+}
+
+#[test]
+fn the_example_tells_of_redis_as_it_is_read() {
+    let lines = EXAMPLE.lines().skip_while(|line| *line != "# [redis]").take_while(|line| line.starts_with("# "));
+    let section = lines.filter(|line| line.contains(" = ") || line.contains('[')).map(|line| &line[2..]);
+    let text = section.collect::<Vec<_>>().join("\n");
+    let redis = Config::from_toml("gateway.toml", &text).unwrap().redis.unwrap();
+    assert_eq!(
+        (redis.url.as_str(), redis.durability),
+        ("redis://127.0.0.1:6379", Durability::Replicated { replicas: 1 })
+    );
+    assert!(redis.password_file.is_some() && redis.ca_file.is_some());
+}
+
+#[test]
+fn a_redis_section_is_checked() {
+    for (text, named) in [
+        ("[redis]", "redis.url"),
+        ("[redis]\nurl = 'localhost'", "redis.url"),
+        ("[redis]\nurl = 'redis://h'\ndurability = 'disk'", "redis.durability"),
+        ("[redis]\nurl = 'redis://h'\nreplicas = 2", "replicas"),
+    ] {
+        let problems = problems(text);
+        assert!(problems.len() == 1 && problems[0].contains(named), "{text}: {problems:#?}");
+    }
 }
 
 #[test]

@@ -64,6 +64,11 @@ impl Agent {
         }
     }
 
+    /// Goes on as another session of the same agent.
+    pub(super) fn go_on_as(&mut self, session: SessionId, ledger: Ledger) {
+        (self.session, self.n, self.ledger) = (session, 0, Arc::new(ledger));
+    }
+
     /// A number for a record of the lane.
     pub(super) fn number(&mut self, lane: Lane) -> Seq {
         let next = &mut self.next_seq[lane.index()];

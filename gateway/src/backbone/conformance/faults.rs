@@ -96,7 +96,7 @@ pub(crate) async fn a_store_put_back_shows_it<F: Future<Output = Made>>(make: im
     };
     assert_eq!(resume(8).await, LogRead::Diverged);
     assert_eq!(resume(9).await, LogRead::Diverged);
-    (agent.session, agent.n, agent.ledger) = (SessionId(2), 0, ledger.into());
+    agent.go_on_as(SessionId(2), ledger);
     agent.store("pump", 9).await;
     assert_eq!(resume(4).await, LogRead::Diverged);
     assert_eq!(resume(9).await, LogRead::Diverged);

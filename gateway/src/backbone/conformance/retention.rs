@@ -1,4 +1,4 @@
-//! Retention: what goes, what stays, and who is told.
+//! Retention: what goes, what stays, and who is told. An engine may drop a step's entries only as a whole.
 
 use std::future::Future;
 use std::time::Duration;
@@ -27,13 +27,14 @@ pub(crate) async fn age_drops_entries_and_the_newest_stays<F: Future<Output = Ma
     world.trim(NOON.offset_by(64 * MINUTE_US)).await;
     assert_eq!(agent.backbone.read_last(&room("plant"), ALL).await.unwrap(), log[8..]);
     world.trim(NOON.offset_by(600 * MINUTE_US)).await;
-    assert_eq!(agent.backbone.read_last(&room("plant"), ALL).await.unwrap(), log[19..]);
+    let kept = agent.backbone.read_last(&room("plant"), ALL).await.unwrap();
+    assert!((1..=2).contains(&kept.len()) && log.ends_with(&kept), "the newest stays, and nothing but its step");
     world.crash().await;
     agent.backbone = world.backbone();
     assert_eq!(agent.backbone.head(&room("plant")).await, Ok(log[19].position));
     agent.store("pump", 1).await;
     let kept = agent.backbone.read_last(&room("plant"), ALL).await.unwrap();
-    assert_eq!(kept.len(), 2);
+    assert!((2..=3).contains(&kept.len()));
     assert_linked(&kept);
     assert_eq!(agent.backbone.devices(&room("plant")).await.unwrap().len(), 1, "shadows outlive the log");
 }
@@ -42,14 +43,18 @@ pub(crate) async fn bytes_drop_entries_and_the_newest_stays<F: Future<Output = M
     let mut world = make(Keep { room_bytes_max: Some(2_000), ..Keep::default() }).await;
     let mut big = Agent::open(&world.backbone(), &room("big"), "pi", 1).await;
     let mut small = Agent::open(&world.backbone(), &room("small"), "pi", 1).await;
-    big.store("pump", 300).await;
+    for _ in 0..100 {
+        big.store("pump", 3).await;
+    }
     small.store("pump", 3).await;
     let log = big.log().await;
     world.trim(NOON).await;
     let kept = big.backbone.read_last(&room("big"), ALL).await.unwrap();
     let bytes: usize = kept.iter().map(|entry| entry.bytes.len()).sum();
     assert!(bytes <= 2_000, "{bytes} bytes are left");
-    assert!(bytes + log[log.len() - kept.len() - 1].bytes.len() > 2_000, "one more would have had room");
+    let dropped = log.len() - kept.len();
+    let newest_dropped: usize = log[dropped - 3..dropped].iter().map(|entry| entry.bytes.len()).sum();
+    assert!(bytes + newest_dropped > 1_800, "one more step would have had room, and some to spare");
     assert_eq!(kept, log[log.len() - kept.len()..]);
     assert_eq!(small.log().await.len(), 3);
 }

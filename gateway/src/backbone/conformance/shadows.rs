@@ -60,7 +60,7 @@ pub(crate) async fn backlog_and_history_do_not_overwrite_what_is_newer<F: Future
     let session = lockgate_proto::ids::SessionId(2);
     let ledger = super::agent::granted(backbone.open_session(&old.id, session, &epochs).await.unwrap());
     let mut agent = Agent { epoch: Epoch(2), epoch_order: ledger.order(Epoch(2)).unwrap(), ..old };
-    (agent.session, agent.n, agent.ledger) = (session, 0, ledger.into());
+    agent.go_on_as(session, ledger);
     let live = agent.numbered(Seq::new(1), "pump", &[("level", 50)], false, false);
     agent.step(vec![live]).await.unwrap();
     // The first epoch's rest comes as backlog; its number is larger, its epoch is older.

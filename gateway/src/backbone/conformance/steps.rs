@@ -55,7 +55,7 @@ pub(crate) async fn a_new_session_fences_the_older_ones<F: Future<Output = Made>
     // Neither its next step nor a repeat of its last one: what it wrote, the new session knows.
     assert_eq!(old.ask(2, vec![entry.clone()]).await, Ok(Stepped::Refused));
     assert_eq!(old.ask(1, vec![entry.clone()]).await, Ok(Stepped::Refused));
-    old.session = SessionId(2);
+    old.go_on_as(SessionId(2), ledger);
     assert_eq!(old.ask(1, vec![entry]).await, Ok(Stepped::Done));
     assert_eq!(old.log().await.len(), 2);
 }
@@ -69,10 +69,10 @@ pub(crate) async fn of_sessions_that_race_exactly_one_goes_on_writing<F: Future<
     let contest = |session: u64| {
         let (id, backbone) = (id.clone(), backbone.clone());
         async move {
-            granted(backbone.open_session(&id, SessionId(session), &[Epoch(1)]).await.unwrap());
+            let ledger = granted(backbone.open_session(&id, SessionId(session), &[Epoch(1)]).await.unwrap());
             let mut agent = Agent::open(&backbone, &id.room, "other", 1_000 + session).await;
             agent.id = id;
-            agent.session = SessionId(session);
+            agent.go_on_as(SessionId(session), ledger);
             let mut done = 0;
             for _ in 0..20 {
                 let entry = agent.telemetry("pump", &[("level", 1)]);
@@ -101,10 +101,11 @@ pub(crate) async fn who_opened_no_session_writes_nothing<F: Future<Output = Made
 pub(crate) async fn a_superseded_epoch_is_refused_and_harms_nobody<F: Future<Output = Made>>(make: impl Fn(Keep) -> F) {
     let world = make(Keep::default()).await;
     let mut agent = Agent::open(&world.backbone(), &room("plant"), "pi", 1).await;
-    granted(world.backbone().open_session(&agent.id, SessionId(2), &[Epoch(1), Epoch(2)]).await.unwrap());
+    let epochs = [Epoch(1), Epoch(2)];
+    let ledger = granted(world.backbone().open_session(&agent.id, SessionId(2), &epochs).await.unwrap());
     let cloned = world.backbone().open_session(&agent.id, SessionId(3), &[Epoch(1)]).await.unwrap();
     assert!(matches!(cloned, Opened::Superseded));
-    agent.session = SessionId(2);
+    agent.go_on_as(SessionId(2), ledger);
     agent.store("pump", 1).await;
 }
 

@@ -1,0 +1,166 @@
+-- What must happen as a whole: Redis runs nothing else meanwhile. Every function reads and checks all it needs
+-- before its first write, so that one that is refused has changed nothing.
+--
+-- Numbers that may exceed what a double holds exactly are strings of eight bytes, big-endian, and are compared
+-- in halves. `keys.rs` names the keys, `block_logic.rs` and `shadows.rs` the forms of what they hold.
+
+local METRICS_MAX = 4096
+
+-- Lua's stack has room for no more than some 8,000 values; even, for fields go with their values.
+local UNPACKED_MAX = 4000
+
+-- Whether one big-endian number is smaller than another of the same length, a multiple of four.
+local function smaller(left, right)
+  for at = 1, #left, 4 do
+    local a, b = struct.unpack('>I4', left, at), struct.unpack('>I4', right, at)
+    if a ~= b then return a < b end
+  end
+  return false
+end
+
+-- Gives the ledger of an agent to a session, if it still is what the session has seen.
+-- KEYS: ledgers. ARGV: agent, the ledger seen ('' for none), the new one.
+local function open(keys, args)
+  local stored = redis.call('HGET', keys[1], args[1]) or ''
+  if stored ~= args[2] then return 'changed' end
+  redis.call('HSET', keys[1], args[1], args[3])
+  return 'done'
+end
+
+-- What a telling changes in a device's shadow. Only reads.
+local function plan(devices, shadow, agent, told)
+  local generation, presence, online, seen, owner = 1, string.rep('\0', 16), '-', string.rep('\0', 8), agent
+  local header = redis.call('HGET', devices, told.device)
+  if header then
+    generation = struct.unpack('>I4', header)
+    presence, online, seen = string.sub(header, 5, 20), string.sub(header, 21, 21), string.sub(header, 22, 29)
+    owner = string.sub(header, 30)
+  end
+  if owner ~= agent then
+    -- The orders of two agents can't be compared. Who tells of the present has the device; another agent's
+    -- backlog is history.
+    if told.backlog then return nil end
+    generation, presence, owner = generation + 1, string.rep('\0', 16), agent
+  end
+  local fresh, set, added, removed = not header, {}, 0, {}
+  if #told.metrics > 0 then
+    local held = redis.call('HMGET', shadow, unpack(told.metrics))
+    for at, metric in ipairs(told.metrics) do
+      local slot = held[at]
+      local order = struct.pack('>I4', generation) .. told.orders[at]
+      if not slot or not smaller(order, string.sub(slot, 1, 20)) then
+        if not slot then added = added + 1 end
+        set[#set + 1] = metric
+        set[#set + 1] = order .. told.values[at]
+        fresh = true
+      end
+    end
+    local excess = added > 0 and redis.call('HLEN', shadow) + added - METRICS_MAX or 0
+    if excess > 0 then
+      -- Those silent longest are forgotten.
+      local all, times = redis.call('HGETALL', shadow), {}
+      for at = 1, #all, 2 do times[#times + 1] = { all[at], string.sub(all[at + 1], 21, 28) } end
+      table.sort(times, function(a, b) return smaller(a[2], b[2]) end)
+      for at = 1, math.min(excess, #times) do removed[at] = times[at][1] end
+    end
+  end
+  local said = told.online ~= '' and not smaller(told.presence, presence)
+  if said then presence, online, fresh = told.presence, told.online, true end
+  if not fresh then return nil end
+  if (#set > 0 or (said and online == '1')) and smaller(seen, told.seen) then seen = told.seen end
+  local new = struct.pack('>I4', generation) .. presence .. online .. seen .. owner
+  return { shadow = shadow, device = told.device, header = new, set = set, removed = removed }
+end
+
+-- Takes the tellings out of the arguments, from `at` on.
+local function tellings(args, at)
+  local all = {}
+  for _ = 1, tonumber(args[at]) do
+    local told = { device = args[at + 1], backlog = args[at + 2] == '1', presence = args[at + 3],
+      online = args[at + 4], seen = args[at + 5], metrics = {}, orders = {}, values = {} }
+    local metrics = tonumber(args[at + 6])
+    at = at + 6
+    for _ = 1, metrics do
+      told.metrics[#told.metrics + 1] = args[at + 1]
+      told.orders[#told.orders + 1] = args[at + 2]
+      told.values[#told.values + 1] = args[at + 3]
+      at = at + 3
+    end
+    all[#all + 1] = told
+  end
+  return all
+end
+
+-- Applies a session's step, if the ledger stands right before it.
+-- KEYS: ledgers, head, log, live, devices, then the shadow of each telling.
+-- ARGV: agent, holder (session and claim), n - 1, n, ledger, count of entries, stamp of the last one,
+--       when the newest was received (µs), bytes of all, block, then the tellings.
+local function step(keys, args)
+  local agent, holder, before, n = args[1], args[2], args[3], args[4]
+  local stored = redis.call('HGET', keys[1], agent)
+  if not stored or string.sub(stored, 1, 16) ~= holder then return 'refused' end
+  local at = string.sub(stored, 17, 24)
+  if at == n then
+    -- Written once more, so that whoever waits for copies of his own writes waits for the step.
+    redis.call('HSET', keys[1], agent, stored)
+    return 'done'
+  end
+  if at ~= before then return 'refused' end
+
+  local offset, stamp, bytes = 0, string.rep('\0', 8), 0
+  local head = redis.call('GET', keys[2])
+  if head then
+    offset, bytes = struct.unpack('>I8', head, 1), struct.unpack('>I8', head, 17)
+    stamp = string.sub(head, 9, 16)
+  end
+  local plans = {}
+  for index, told in ipairs(tellings(args, 11)) do
+    plans[#plans + 1] = plan(keys[5], keys[5 + index], agent, told)
+  end
+
+  local count = tonumber(args[6])
+  if count > 0 then
+    local block = struct.pack('>I8', offset + 1) .. stamp .. args[10]
+    -- The first write, for it is the one that the store itself may refuse.
+    redis.call('XADD', keys[3], string.format('%.0f-0', offset + count), 'b', block, 'r', args[8], 'z',
+      string.format('%.0f', bytes))
+    head = struct.pack('>I8', offset + count) .. args[7] .. struct.pack('>I8', bytes + tonumber(args[9]))
+    redis.call('SET', keys[2], head)
+    redis.call('SPUBLISH', keys[4], block)
+  end
+  redis.call('HSET', keys[1], agent, holder .. n .. args[5])
+  for _, planned in ipairs(plans) do
+    redis.call('HSET', keys[5], planned.device, planned.header)
+    for first = 1, #planned.set, UNPACKED_MAX do
+      redis.call('HSET', planned.shadow, unpack(planned.set, first, math.min(first + UNPACKED_MAX - 1, #planned.set)))
+    end
+    if #planned.removed > 0 then redis.call('HDEL', planned.shadow, unpack(planned.removed)) end
+  end
+  return 'done'
+end
+
+-- Drops the oldest steps of a log that are too old or too much; the newest stays.
+-- KEYS: head, log. ARGV: horizon (µs, '' for none), most bytes ('' for any), most steps at once.
+-- Says whether there is more to drop.
+local function trim(keys, args)
+  local head = redis.call('GET', keys[1])
+  if not head then return 0 end
+  local horizon, most, slice = tonumber(args[1]), tonumber(args[2]), tonumber(args[3])
+  local bytes, newest = struct.unpack('>I8', head, 17), string.format('%.0f-0', struct.unpack('>I8', head, 1))
+  local kept, more = nil, 0
+  for at, item in ipairs(redis.call('XRANGE', keys[2], '-', '+', 'COUNT', slice + 1)) do
+    local fields = {}
+    for field = 1, #item[2], 2 do fields[item[2][field]] = item[2][field + 1] end
+    local old = horizon and tonumber(fields.r) < horizon
+    local much = most and bytes - tonumber(fields.z) > most
+    kept = item[1]
+    if item[1] == newest or not (old or much) then break end
+    if at > slice then more = 1 end
+  end
+  if kept then redis.call('XTRIM', keys[2], 'MINID', kept) end
+  return more
+end
+
+redis.register_function('@LIBRARY@_open', open)
+redis.register_function('@LIBRARY@_step', step)
+redis.register_function('@LIBRARY@_trim', trim)

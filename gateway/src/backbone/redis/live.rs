@@ -1,0 +1,260 @@
+//! Live entries by sharded Pub/Sub: one connection, one channel per room, subscribed while anyone listens.
+//!
+//! Pub/Sub may lose, and does not say so. So whenever something may have been lost, readers are told to look
+//! into the log: a full queue of ours, a broken connection, and a head that has moved while nothing came.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockgate_proto::ids::RoomId;
+use lockgate_proto::position::Position;
+use redis::{Pipeline, PushInfo, PushKind, Value, cmd};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::block_logic::decode;
+use super::connector::{Connection, Connector};
+use super::keys::RoomKeys;
+use super::line::{Line, meaning, read};
+use super::log::head_from;
+use crate::backbone::feed::{FEED_ITEMS_MAX, FeedItem};
+use crate::backbone::{BackboneError, LoggedEntry};
+
+/// LIMIT: messages that wait for the task; those beyond are dropped, and every reader looks into the log.
+const PUSHES_MAX: usize = 1_024;
+
+/// LIMIT: requests for a feed that wait; those who ask wait with them.
+pub(super) const REQUESTS_MAX: usize = 64;
+
+/// A room in which nothing has come for so long is compared with the head of its log.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Asks for what a room says from now on.
+pub(super) struct Listen {
+    pub(super) room: RoomId,
+    pub(super) reply: oneshot::Sender<Result<broadcast::Receiver<FeedItem>, BackboneError>>,
+}
+
+/// The task's state.
+pub(super) struct Live {
+    connector: Arc<Connector>,
+    /// For looking at heads.
+    line: Arc<Line>,
+    requests: mpsc::Receiver<Listen>,
+    link: Option<LiveLink>,
+    /// By channel. INVARIANT: all of them are subscribed on `link`.
+    rooms: HashMap<String, Listened>,
+}
+
+/// A connection that is subscribed, and what it brings.
+struct LiveLink {
+    connection: Connection,
+    pushes: mpsc::Receiver<PushInfo>,
+    overrun: Arc<AtomicBool>,
+}
+
+struct Listened {
+    keys: RoomKeys,
+    items: broadcast::Sender<FeedItem>,
+    /// The last entry that came, or the head when readers were last told to look.
+    last: Option<Position>,
+    /// Nothing has come since the last look.
+    silent: bool,
+}
+
+impl Live {
+    pub(super) fn new(connector: Arc<Connector>, line: Arc<Line>, requests: mpsc::Receiver<Listen>) -> Live {
+        Live { connector, line, requests, link: None, rooms: HashMap::new() }
+    }
+
+    /// Serves feeds until the gateway stops or nobody can ask for one any more.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut look = interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                // CANCEL-SAFE: a push that was not returned is still in the channel.
+                push = next_push(self.link.as_mut()) => self.take(push),
+                // CANCEL-SAFE: it only waits.
+                _ = look.tick() => self.look().await,
+                // CANCEL-SAFE: a request that was not returned is still in the channel.
+                request = self.requests.recv() => match request {
+                    Some(Listen { room, reply }) => {
+                        // Who no longer waits for the feed has left by dropping it.
+                        drop(reply.send(self.listen(&room).await));
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn listen(&mut self, room: &RoomId) -> Result<broadcast::Receiver<FeedItem>, BackboneError> {
+        let keys = RoomKeys::new(room);
+        let channel = keys.live();
+        if let Some(listened) = self.rooms.get(&channel) {
+            return Ok(listened.items.subscribe());
+        }
+        let subscribed = self.command("SSUBSCRIBE", &channel).await;
+        if subscribed.is_err() {
+            self.disconnect();
+        }
+        subscribed?;
+        let (items, receiver) = broadcast::channel(FEED_ITEMS_MAX);
+        self.rooms.insert(channel, Listened { keys, items, last: None, silent: true });
+        Ok(receiver)
+    }
+
+    async fn command(&mut self, name: &str, channel: &str) -> Result<(), BackboneError> {
+        if self.link.is_none() {
+            self.link = Some(LiveLink::connect(&self.connector).await?);
+        }
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let sent = cmd(name).arg(channel).query_async::<Value>(&mut link.connection.connection).await;
+        sent.map(drop).map_err(|error| meaning(&error))
+    }
+
+    /// Every feed ends, and who still wants one asks again: that subscribes anew and reads what was missed.
+    fn disconnect(&mut self) {
+        self.link = None;
+        self.rooms.clear();
+    }
+
+    fn take(&mut self, push: Option<PushInfo>) {
+        let Some(push) = push else { return self.disconnect() };
+        if self.link.as_ref().is_some_and(|link| link.overrun.swap(false, Ordering::Relaxed)) {
+            debug!("More came from Redis than could be taken; rooms look into their logs.");
+            self.rooms.values().for_each(Listened::hole);
+        }
+        match push.kind {
+            PushKind::SMessage => self.message(push.data),
+            PushKind::Disconnection => self.disconnect(),
+            // Unasked, when the channel has moved to another node.
+            PushKind::SUnsubscribe => {
+                if let Some(channel) = push.data.first().and_then(text) {
+                    self.rooms.remove(channel);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn message(&mut self, data: Vec<Value>) {
+        let [channel, Value::BulkString(block)] = <[Value; 2]>::try_from(data).unwrap_or_default() else { return };
+        let Some(listened) = text(&channel).and_then(|channel| self.rooms.get_mut(channel)) else { return };
+        match decode(Bytes::from(block)) {
+            Ok(entries) => listened.entries(entries),
+            Err(error) => {
+                warn!(channel = text(&channel), %error, "What came on a room's channel is not ours; looking into the log.");
+                listened.hole();
+            }
+        }
+    }
+
+    /// Leaves rooms in which nobody listens, and finds out what did not come.
+    async fn look(&mut self) {
+        let left = self.rooms.extract_if(|_, room| room.items.receiver_count() == 0).map(|(channel, _)| channel);
+        for channel in left.collect::<Vec<_>>() {
+            if self.command("SUNSUBSCRIBE", &channel).await.is_err() {
+                return self.disconnect();
+            }
+        }
+        if self.link.is_some() && self.look_at_heads().await.is_err() {
+            self.disconnect();
+        }
+    }
+
+    async fn look_at_heads(&mut self) -> Result<(), BackboneError> {
+        if let Some(link) = &mut self.link {
+            // Finds a connection that is dead and does not know it.
+            let alive = cmd("PING").query_async::<Value>(&mut link.connection.connection).await;
+            alive.map_err(|error| meaning(&error))?;
+        }
+        let mut silent: Vec<&mut Listened> = Vec::new();
+        for room in self.rooms.values_mut() {
+            if std::mem::replace(&mut room.silent, true) {
+                silent.push(room);
+            }
+        }
+        if silent.is_empty() {
+            return Ok(());
+        }
+        let mut pipeline = Pipeline::with_capacity(silent.len());
+        for room in &silent {
+            pipeline.cmd("GET").arg(room.keys.head());
+        }
+        let heads = self.line.ask(pipeline.ignore_errors()).await?;
+        for (room, head) in silent.into_iter().zip(heads) {
+            let head: Option<Vec<u8>> = read(head)?;
+            room.compare(head.as_deref().map_or(Ok(Position::START), head_from)?);
+        }
+        Ok(())
+    }
+}
+
+impl LiveLink {
+    async fn connect(connector: &Connector) -> Result<LiveLink, BackboneError> {
+        let (sender, pushes) = mpsc::channel(PUSHES_MAX);
+        let overrun = Arc::new(AtomicBool::new(false));
+        let lost = Arc::clone(&overrun);
+        let push = move |info: PushInfo| match sender.try_send(info) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                lost.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(redis::aio::SendError),
+        };
+        let connection = connector.connect_for_pushes(push).await?;
+        Ok(LiveLink { connection, pushes, overrun })
+    }
+}
+
+impl Listened {
+    fn entries(&mut self, entries: Vec<LoggedEntry>) {
+        let Some(last) = entries.last() else { return };
+        self.last = Some(last.position);
+        self.silent = false;
+        self.tell(FeedItem::Entries(entries.into()));
+    }
+
+    fn hole(&self) {
+        self.tell(FeedItem::Lagged);
+    }
+
+    /// `head` was read after a while without a message: what is between did not come.
+    fn compare(&mut self, head: Position) {
+        let seen = self.last.replace(head);
+        if seen.is_some_and(|seen| seen != head) {
+            self.hole();
+        }
+    }
+
+    /// That nobody listens any more is found at the next look.
+    fn tell(&self, item: FeedItem) {
+        let _listeners = self.items.send(item).unwrap_or_default();
+    }
+}
+
+/// The next push; waits for ever where there is no connection. `None`: the connection is gone.
+async fn next_push(link: Option<&mut LiveLink>) -> Option<PushInfo> {
+    match link {
+        Some(link) => link.pushes.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}

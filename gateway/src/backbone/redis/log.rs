@@ -1,0 +1,168 @@
+//! Reading a room's log: blocks from a stream, and what a position is worth.
+
+use bytes::Bytes;
+use lockgate_proto::position::{Offset, Position, Stamp};
+use redis::{Cmd, cmd};
+
+use super::block_logic::decode;
+use super::keys::RoomKeys;
+use super::line::Line;
+use crate::backbone::{BackboneError, LogRead, LoggedEntry, ReadLimit};
+
+/// Steps that one round trip asks for: what a read has left over is thrown away.
+const BLOCKS_PER_TRIP: usize = 16;
+
+/// One item of a stream.
+type Item = (String, Vec<(Vec<u8>, Bytes)>);
+
+pub(super) async fn head(line: &Line, keys: &RoomKeys) -> Result<Position, BackboneError> {
+    let head: Option<Vec<u8>> = line.ask_one(cmd("GET").arg(keys.head()).take()).await?;
+    head.as_deref().map_or(Ok(Position::START), head_from)
+}
+
+/// What the room's head says.
+pub(super) fn head_from(head: &[u8]) -> Result<Position, BackboneError> {
+    let parts = || {
+        let (offset, rest) = head.split_first_chunk()?;
+        let (stamp, _bytes) = rest.split_first_chunk()?;
+        Some(Position { offset: Offset(u64::from_be_bytes(*offset)), stamp: Stamp(u64::from_be_bytes(*stamp)) })
+    };
+    parts().ok_or_else(|| BackboneError::Damaged { what: "the head of a room is not readable".to_owned() })
+}
+
+pub(super) async fn read_after(
+    line: &Line,
+    keys: &RoomKeys,
+    after: Position,
+    limit: ReadLimit,
+) -> Result<LogRead, BackboneError> {
+    let mut reading = Reading { after, entries: Vec::new(), room: limit, full: false };
+    let mut from = after.offset;
+    loop {
+        // A block's id is the offset of its last entry: the first one from here on has the entry itself.
+        let mut range = cmd("XRANGE");
+        range.arg(keys.log()).arg(from.0).arg("+").arg("COUNT").arg(BLOCKS_PER_TRIP);
+        let blocks = blocks(line, range).await?;
+        let more = blocks.len() == BLOCKS_PER_TRIP;
+        if from == after.offset {
+            match standing(after, blocks.first().map(Vec::as_slice).unwrap_or_default()) {
+                Standing::Here => {}
+                Standing::Trimmed => return Ok(LogRead::Trimmed),
+                Standing::Diverged => return Ok(LogRead::Diverged),
+            }
+        }
+        reading.take(blocks);
+        match reading.entries.last() {
+            Some(last) if more && !reading.full => from = last.position.offset.next(),
+            _ => return Ok(LogRead::Entries(reading.entries)),
+        }
+    }
+}
+
+/// What a read has so far.
+struct Reading {
+    after: Position,
+    entries: Vec<LoggedEntry>,
+    room: ReadLimit,
+    full: bool,
+}
+
+impl Reading {
+    fn take(&mut self, blocks: Vec<Vec<LoggedEntry>>) {
+        for entry in blocks.into_iter().flatten().filter(|entry| entry.position.offset > self.after.offset) {
+            // Trimmed or grown anew between two round trips: what follows is for the next read to find out.
+            let linked = self.entries.last().is_none_or(|last| {
+                (last.position.offset.next(), last.position.stamp) == (entry.position.offset, entry.previous)
+            });
+            let fits = self.room.entries_max > 0 && self.room.bytes_max >= entry.bytes.len();
+            if !linked || !(fits || self.entries.is_empty()) {
+                self.full = true;
+                return;
+            }
+            self.room.entries_max = self.room.entries_max.saturating_sub(1);
+            self.room.bytes_max = self.room.bytes_max.saturating_sub(entry.bytes.len());
+            self.entries.push(entry);
+        }
+    }
+}
+
+pub(super) async fn read_last(
+    line: &Line,
+    keys: &RoomKeys,
+    limit: ReadLimit,
+) -> Result<Vec<LoggedEntry>, BackboneError> {
+    let mut reading = ReadingBack { newest_first: Vec::new(), room: limit, full: false };
+    let mut to = "+".to_owned();
+    loop {
+        let mut range = cmd("XREVRANGE");
+        range.arg(keys.log()).arg(&to).arg("-").arg("COUNT").arg(BLOCKS_PER_TRIP);
+        let blocks = blocks(line, range).await?;
+        let more = blocks.len() == BLOCKS_PER_TRIP;
+        reading.take(blocks);
+        let oldest = reading.newest_first.last().map_or(0, |entry| entry.position.offset.0);
+        if !more || reading.full || oldest <= 1 {
+            reading.newest_first.reverse();
+            return Ok(reading.newest_first);
+        }
+        to = (oldest - 1).to_string();
+    }
+}
+
+/// What a read from the end has so far.
+struct ReadingBack {
+    newest_first: Vec<LoggedEntry>,
+    room: ReadLimit,
+    full: bool,
+}
+
+impl ReadingBack {
+    fn take(&mut self, blocks: Vec<Vec<LoggedEntry>>) {
+        for entry in blocks.into_iter().flat_map(|block| block.into_iter().rev()) {
+            let linked = self.newest_first.last().is_none_or(|newer| newer.previous == entry.position.stamp);
+            let fits = self.room.bytes_max >= entry.bytes.len() || self.newest_first.is_empty();
+            if self.room.entries_max == 0 || !fits || !linked {
+                self.full = true;
+                return;
+            }
+            self.room.entries_max -= 1;
+            self.room.bytes_max = self.room.bytes_max.saturating_sub(entry.bytes.len());
+            self.newest_first.push(entry);
+        }
+    }
+}
+
+async fn blocks(line: &Line, range: Cmd) -> Result<Vec<Vec<LoggedEntry>>, BackboneError> {
+    let items: Vec<Item> = line.ask_one(range).await?;
+    let damaged = || BackboneError::Damaged { what: "a block of a room's log is not readable".to_owned() };
+    let block = |(_, fields): Item| {
+        let block = fields.into_iter().find(|(name, _)| name == b"b").ok_or_else(damaged)?.1;
+        decode(block).map_err(|_| damaged())
+    };
+    items.into_iter().map(block).collect()
+}
+
+enum Standing {
+    Here,
+    Trimmed,
+    Diverged,
+}
+
+/// Whether the log is still the one that the position was taken from. `block` is the first that ends at the
+/// position or behind it.
+fn standing(after: Position, block: &[LoggedEntry]) -> Standing {
+    let same_history = |stamp: Stamp| if stamp == after.stamp { Standing::Here } else { Standing::Diverged };
+    let Some(first) = block.first() else {
+        return if after.offset == Offset(0) { Standing::Here } else { Standing::Diverged };
+    };
+    if let Some(here) = block.iter().find(|entry| entry.position.offset == after.offset) {
+        return same_history(here.position.stamp);
+    }
+    // The oldest that there is: it knows the one before it.
+    if after.offset.next() != first.position.offset {
+        Standing::Trimmed
+    } else if after.offset == Offset(0) {
+        Standing::Here
+    } else {
+        same_history(first.previous)
+    }
+}

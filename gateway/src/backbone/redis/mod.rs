@@ -1,0 +1,312 @@
+//! The engine on Redis: any number of gateways on one store.
+//!
+//! ```text
+//! step, open_session → a lane (many share a round trip) → function, atomic → answer
+//!                                                            └→ log, shadows, ledger, and the live channel
+//! subscribe → sharded Pub/Sub ──┐
+//! reads ────→ one connection ───┴→ whatever Pub/Sub loses is in the log
+//! ```
+//!
+//! Offsets are given, and steps compared and set, by functions that Redis runs one at a time. A step's entries
+//! are one item of the log and one message: Redis does the same work for one entry and for a thousand.
+
+mod block_logic;
+mod connector;
+mod fitness_logic;
+mod keys;
+mod lane;
+mod library;
+mod line;
+mod live;
+mod log;
+mod options;
+mod shadows;
+mod upkeep;
+
+#[cfg(test)]
+mod tests;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
+use lockgate_proto::ledger::Ledger;
+use lockgate_proto::position::{Position, Stamp};
+use lockgate_proto::seq::Epoch;
+use lockgate_runtime::Supervisor;
+use redis::{Cmd, Value, cmd};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::prepare::PreparedEntry;
+use super::stamps::Stamps;
+use super::{
+    Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, Opened, ReadLimit,
+    Snapshot, Step, Stepped,
+};
+use connector::Connector;
+use keys::RoomKeys;
+use lane::Lane;
+use library::{Function, Library};
+use line::{HealthBoard, Line};
+use live::{Listen, Live};
+use upkeep::Upkeep;
+
+pub use connector::ConnectError;
+pub use options::{Durability, RedisOptions};
+
+/// More connections than this for writing gain nothing: Redis does one thing at a time.
+const LANES: usize = 4;
+
+/// Bytes in front of a stored ledger: session, claim, step.
+const LEDGER_MARK_BYTES: usize = 24;
+
+/// What an entry has beside its rest, at most, up to the 4,398,046,511,104th of a room.
+const PLACE_BYTES: usize = 25;
+
+/// Tries to open a session while others do; each failure means that another one has succeeded.
+const OPEN_TRIES: usize = 16;
+
+/// A handle; cheap to clone.
+#[derive(Clone)]
+pub struct RedisBackbone {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    library: Library,
+    lanes: Vec<Lane>,
+    reader: Arc<Line>,
+    live: mpsc::Sender<Listen>,
+    health: HealthBoard,
+    /// Held for a draw.
+    stamps: Mutex<Stamps>,
+    upkeep: Upkeep,
+}
+
+impl RedisBackbone {
+    /// Starts the engine's tasks under `supervisor`. A Redis that can't be reached may come later; one that is
+    /// not fit for use is an error.
+    pub async fn open(options: RedisOptions, supervisor: &Supervisor) -> Result<RedisBackbone, ConnectError> {
+        let connector = Arc::new(Connector::new(&options)?);
+        let health = HealthBoard::new();
+        match connector.connect().await {
+            Ok(_) => {}
+            Err(error @ ConnectError::Unreachable { .. }) => health.down(&error.into()),
+            Err(error) => return Err(error),
+        }
+        let line = || Line::new(Arc::clone(&connector), health.clone());
+        let reader = Arc::new(line());
+        let lanes = (0..LANES).map(|_| Lane::new(line(), health.clone())).collect();
+        let (live, requests) = mpsc::channel(live::REQUESTS_MAX);
+        let feeds = Live::new(Arc::clone(&connector), Arc::clone(&reader), requests);
+        supervisor.spawn("backbone live", |stop| async move {
+            feeds.run(stop).await;
+            Ok(())
+        });
+        let upkeep = Upkeep::new(Arc::clone(&reader), health.clone(), &options);
+        let runner = upkeep.clone();
+        supervisor.spawn("backbone upkeep", |stop| async move {
+            runner.run(stop).await;
+            Ok(())
+        });
+        let shared = Shared {
+            library: connector.library.clone(),
+            lanes,
+            reader,
+            live,
+            health,
+            stamps: Mutex::new(Stamps::new(options.random)),
+            upkeep,
+        };
+        Ok(RedisBackbone { shared: Arc::new(shared) })
+    }
+
+    /// Drops all that retention wants dropped, now.
+    pub async fn maintain(&self) -> Result<(), BackboneError> {
+        self.shared.upkeep.trim_all().await
+    }
+
+    fn lane(&self, agent: &AgentId) -> &Lane {
+        let mut hasher = DefaultHasher::new();
+        agent.hash(&mut hasher);
+        let at = usize::try_from(hasher.finish() % LANES as u64).unwrap_or(0);
+        &self.shared.lanes[at]
+    }
+
+    fn call(&self, function: Function, keys: &[String]) -> Cmd {
+        let mut call = cmd("FCALL");
+        call.arg(self.shared.library.name_of(function)).arg(keys.len()).arg(keys);
+        call
+    }
+
+    fn draw_stamps(&self, count: usize) -> Result<Vec<Stamp>, BackboneError> {
+        let mut stamps = self.shared.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        let drawn: Result<Vec<_>, _> = (0..count).map(|_| stamps.draw()).collect();
+        drawn.map_err(|error| BackboneError::Unavailable { reason: error.to_string() })
+    }
+
+    /// The ledger as it is stored; empty where there is none.
+    async fn stored_ledger(&self, keys: &RoomKeys, agent: &AgentName) -> Result<Vec<u8>, BackboneError> {
+        let asked = cmd("HGET").arg(keys.ledgers()).arg(agent.as_str()).take();
+        let stored: Option<Vec<u8>> = self.shared.reader.ask_one(asked).await?;
+        Ok(stored.unwrap_or_default())
+    }
+
+    fn step_call(&self, agent: &AgentId, step: &Step) -> Result<Cmd, BackboneError> {
+        let keys = RoomKeys::new(&agent.room);
+        let entries: Vec<PreparedEntry> = step.entries.iter().map(PreparedEntry::new).collect();
+        let stamps = self.draw_stamps(entries.len())?;
+        let tellings = shadows::tellings(&entries);
+        let mut names = vec![keys.ledgers(), keys.head(), keys.log(), keys.live(), keys.devices()];
+        names.extend(tellings.iter().map(|telling| keys.shadow(&telling.device)));
+        let ledger = mark(&step.ledger);
+        let mut call = self.call(Function::Step, &names);
+        call.arg(agent.agent.as_str()).arg(&ledger[..16]).arg(&(step.n - 1).to_be_bytes()).arg(&step.n.to_be_bytes());
+        call.arg(step.ledger.to_bytes()).arg(entries.len());
+        call.arg(&stamps.last().map_or(0, |stamp| stamp.0).to_be_bytes());
+        call.arg(entries.iter().map(|entry| entry.received_at.0).max().unwrap_or(0));
+        call.arg(entries.iter().map(|entry| PLACE_BYTES + entry.rest.len()).sum::<usize>());
+        call.arg(block_logic::encode(&entries, &stamps)).arg(tellings.len());
+        for telling in &tellings {
+            for arg in telling.args() {
+                call.arg(&arg[..]);
+            }
+        }
+        Ok(call)
+    }
+
+    async fn shadows(
+        &self,
+        keys: &RoomKeys,
+        rows: Vec<(DeviceName, shadows::DeviceRow)>,
+    ) -> Result<Vec<DeviceShadow>, BackboneError> {
+        shadows::read(&self.shared.reader, keys, rows).await
+    }
+}
+
+/// Session, claim and step, as they stand in front of a stored ledger.
+fn mark(ledger: &Ledger) -> [u8; LEDGER_MARK_BYTES] {
+    let (session, claim, step) = ledger.mark();
+    let mut bytes = [0; LEDGER_MARK_BYTES];
+    for (place, number) in bytes.chunks_mut(8).zip([session, claim, step]) {
+        place.copy_from_slice(&number.to_be_bytes());
+    }
+    bytes
+}
+
+fn stored(ledger: &Ledger) -> Vec<u8> {
+    [&mark(ledger)[..], &ledger.to_bytes()].concat()
+}
+
+fn ledger_from(agent: &AgentName, stored: &[u8]) -> Result<Ledger, BackboneError> {
+    let ledger = stored.get(LEDGER_MARK_BYTES..).and_then(|bytes| Ledger::from_bytes(bytes).ok());
+    ledger.ok_or_else(|| BackboneError::Damaged { what: format!("the ledger of {agent} is not readable") })
+}
+
+/// Whether a function says that it has done what it was asked for.
+fn is_done(answer: &Value) -> bool {
+    matches!(answer, Value::BulkString(word) if word == b"done")
+}
+
+#[async_trait]
+impl Backbone for RedisBackbone {
+    async fn open_session(
+        &self,
+        agent: &AgentId,
+        session: SessionId,
+        epochs: &[Epoch],
+    ) -> Result<Opened, BackboneError> {
+        let keys = RoomKeys::new(&agent.room);
+        for _ in 0..OPEN_TRIES {
+            let seen = self.stored_ledger(&keys, &agent.agent).await?;
+            let mut ledger = if seen.is_empty() { Ledger::new() } else { ledger_from(&agent.agent, &seen)? };
+            // A second request for the same session, whose first was not heard of: what it has done stays, and
+            // is written once more only to be waited for.
+            let is_repeat = ledger.session() == Some(session);
+            if !is_repeat && ledger.open_session(session, epochs).is_err() {
+                return Ok(Opened::Superseded);
+            }
+            let new = if is_repeat { seen.clone() } else { stored(&ledger) };
+            let mut call = self.call(Function::Open, &[keys.ledgers()]);
+            call.arg(agent.agent.as_str()).arg(seen).arg(new);
+            if is_done(&self.lane(agent).write(call).await?) {
+                return Ok(Opened::Granted(Box::new(ledger)));
+            }
+        }
+        Err(BackboneError::Unavailable { reason: "too many sessions of one agent at once".to_owned() })
+    }
+
+    async fn step(&self, agent: &AgentId, step: &Step) -> Result<Stepped, BackboneError> {
+        if step.n == 0 {
+            return Ok(Stepped::Refused);
+        }
+        let call = self.step_call(agent, step)?;
+        let answer = self.lane(agent).write(call).await?;
+        Ok(if is_done(&answer) { Stepped::Done } else { Stepped::Refused })
+    }
+
+    async fn head(&self, room: &RoomId) -> Result<Position, BackboneError> {
+        log::head(&self.shared.reader, &RoomKeys::new(room)).await
+    }
+
+    async fn read_after(&self, room: &RoomId, after: Position, limit: ReadLimit) -> Result<LogRead, BackboneError> {
+        log::read_after(&self.shared.reader, &RoomKeys::new(room), after, limit).await
+    }
+
+    async fn read_last(&self, room: &RoomId, limit: ReadLimit) -> Result<Vec<LoggedEntry>, BackboneError> {
+        log::read_last(&self.shared.reader, &RoomKeys::new(room), limit).await
+    }
+
+    async fn snapshot(&self, room: &RoomId) -> Result<Snapshot, BackboneError> {
+        let keys = RoomKeys::new(room);
+        // In this order: what is stored meanwhile makes the shadows newer than the position, never older.
+        let position = log::head(&self.shared.reader, &keys).await?;
+        let rows = shadows::rows(&self.shared.reader, &keys).await?;
+        Ok(Snapshot { position, devices: self.shadows(&keys, rows).await? })
+    }
+
+    async fn shadow(
+        &self,
+        room: &RoomId,
+        device: &DeviceName,
+    ) -> Result<(Position, Option<DeviceShadow>), BackboneError> {
+        let keys = RoomKeys::new(room);
+        let position = log::head(&self.shared.reader, &keys).await?;
+        let row = shadows::row(&self.shared.reader, &keys, device).await?;
+        let rows = row.map(|row| (device.clone(), row)).into_iter().collect();
+        Ok((position, self.shadows(&keys, rows).await?.pop()))
+    }
+
+    async fn devices(&self, room: &RoomId) -> Result<Vec<DeviceSummary>, BackboneError> {
+        shadows::list(&self.shared.reader, &RoomKeys::new(room)).await
+    }
+
+    async fn ledgers(&self, room: &RoomId) -> Result<Vec<(AgentName, Ledger)>, BackboneError> {
+        let asked = cmd("HGETALL").arg(RoomKeys::new(room).ledgers()).take();
+        let stored: Vec<(String, Vec<u8>)> = self.shared.reader.ask_one(asked).await?;
+        let ledger = |(agent, stored): (String, Vec<u8>)| {
+            let agent = AgentName::new(&agent)
+                .map_err(|_| BackboneError::Damaged { what: "an agent has no name".to_owned() })?;
+            let ledger = ledger_from(&agent, &stored)?;
+            Ok((agent, ledger))
+        };
+        let mut ledgers = stored.into_iter().map(ledger).collect::<Result<Vec<_>, BackboneError>>()?;
+        ledgers.sort_by(|left, right| left.0.cmp(&right.0));
+        Ok(ledgers)
+    }
+
+    async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError> {
+        let stopped = |()| BackboneError::Unavailable { reason: "the gateway stops".to_owned() };
+        let (reply, answer) = oneshot::channel();
+        let listen = Listen { room: room.clone(), reply };
+        self.shared.live.send(listen).await.map_err(|_| stopped(()))?;
+        let items = answer.await.map_err(|_| stopped(()))??;
+        // Read after the subscription stands: what is not behind this position comes through the feed.
+        Ok(Feed::new(self.head(room).await?, items))
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+}

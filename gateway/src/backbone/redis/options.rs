@@ -1,0 +1,55 @@
+//! What a backbone on Redis is told.
+
+use std::time::Duration;
+
+use crate::backbone::{Clock, Random, Retention};
+
+/// What an acknowledgement waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The master has it in memory: as durable as Redis is set up to be.
+    Memory,
+    /// So many replicas have it in memory as well.
+    Replicated {
+        /// At least one.
+        replicas: u32,
+    },
+    /// The master has it on its disk.
+    Fsync,
+}
+
+/// What a backbone on Redis needs.
+pub struct RedisOptions {
+    /// `redis://[USER@]HOST[:PORT][/DB]`, or `rediss://` for TLS.
+    pub url: String,
+    /// Shown to Redis at every connection.
+    pub password: Option<String>,
+    /// PEM text of the certificates that are trusted instead of the system's.
+    pub ca: Option<Vec<u8>>,
+    /// What an acknowledgement waits for.
+    pub durability: Durability,
+    /// What the logs keep.
+    pub retention: Retention,
+    /// How often old entries are dropped.
+    pub maintenance_interval: Duration,
+    /// Tells what is too old.
+    pub clock: Clock,
+    /// Where stamps come from.
+    pub random: Random,
+}
+
+impl RedisOptions {
+    /// The defaults: everything is kept, and an acknowledgement waits for the master's memory.
+    pub fn new(url: impl Into<String>, clock: Clock, random: Random) -> RedisOptions {
+        RedisOptions {
+            url: url.into(),
+            password: None,
+            ca: None,
+            durability: Durability::Memory,
+            retention: Retention::default(),
+            maintenance_interval: Duration::from_secs(10),
+            clock,
+            random,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What is done without anyone's asking: dropping old entries, and looking whether Redis is there again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::cmd;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::keys::{self, PROBE, log_keys};
+use super::library::Function;
+use super::line::{HealthBoard, Line};
+use super::options::RedisOptions;
+use crate::backbone::{BackboneError, Clock, Retention};
+
+/// Redis is asked so often whether it is there, and while it refuses writes, to take one.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a probe's key lives: nobody reads it.
+const PROBE_LIFE_SECONDS: u64 = 60;
+
+/// Steps of a log that one call drops; others have their turn between two.
+const SLICE_STEPS: usize = 32;
+
+/// Keys that one round trip of a search passes by.
+const SEARCH_STRIDE: usize = 1_000;
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct Upkeep {
+    line: Arc<Line>,
+    health: HealthBoard,
+    retention: Retention,
+    maintenance_interval: Duration,
+    clock: Clock,
+}
+
+impl Upkeep {
+    pub(super) fn new(line: Arc<Line>, health: HealthBoard, options: &RedisOptions) -> Upkeep {
+        let (retention, maintenance_interval) = (options.retention, options.maintenance_interval);
+        Upkeep { line, health, retention, maintenance_interval, clock: Arc::clone(&options.clock) }
+    }
+
+    /// Works until the gateway stops.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut tick = interval(PROBE_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut trim_at = Instant::now() + self.maintenance_interval;
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            self.probe().await;
+            if trim_at <= Instant::now() && self.health.is_up() {
+                // Others trim as well; that one is cut off by the end of the process harms nobody.
+                match stop.run_until_cancelled(self.trim_all()).await {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => warn!(%error, "Cannot drop old entries; trying again."),
+                    None => return,
+                }
+                trim_at = Instant::now() + self.maintenance_interval;
+            }
+        }
+    }
+
+    /// Notes when Redis goes away, and when it takes writes again.
+    async fn probe(&self) {
+        let command = if self.health.is_up() {
+            cmd("PING")
+        } else {
+            cmd("SET").arg(PROBE).arg(1).arg("EX").arg(PROBE_LIFE_SECONDS).take()
+        };
+        match self.line.ask_one::<redis::Value>(command).await {
+            Ok(_) => self.health.up(),
+            Err(error) => self.health.down(&error),
+        }
+    }
+
+    /// Drops all that retention wants dropped, in all rooms: nobody may be in them any more.
+    pub(super) async fn trim_all(&self) -> Result<(), BackboneError> {
+        let Retention { age: None, room_bytes_max: None } = self.retention else {
+            let mut cursor = 0;
+            loop {
+                let mut search = cmd("SCAN");
+                search
+                    .arg(cursor)
+                    .arg("MATCH")
+                    .arg(log_keys())
+                    .arg("COUNT")
+                    .arg(SEARCH_STRIDE)
+                    .arg("TYPE")
+                    .arg("stream");
+                let (next, logs): (u64, Vec<String>) = self.line.ask_one(search).await?;
+                for log in logs {
+                    self.trim(&log).await?;
+                }
+                if next == 0 {
+                    return Ok(());
+                }
+                cursor = next;
+            }
+        };
+        Ok(())
+    }
+
+    async fn trim(&self, log: &str) -> Result<(), BackboneError> {
+        let Some(head) = keys::head_of(log) else { return Ok(()) };
+        let age = self.retention.age.map(|age| i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
+        let horizon = age.map(|age| (self.clock)().offset_by(age.saturating_neg()).0.to_string());
+        let most = self.retention.room_bytes_max.map(|bytes| bytes.to_string());
+        loop {
+            let mut call = cmd("FCALL");
+            call.arg(self.line.connector().library.name_of(Function::Trim)).arg(2).arg(&head).arg(log);
+            call.arg(horizon.as_deref().unwrap_or("")).arg(most.as_deref().unwrap_or("")).arg(SLICE_STEPS);
+            if self.line.ask_one::<u32>(call).await? == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
