@@ -44,8 +44,10 @@ impl From<LinkError> for End {
             LinkError::Idle { .. }
             | LinkError::Stalled { .. }
             | LinkError::Unwanted { .. }
+            | LinkError::WrongKind { .. }
             | LinkError::Protocol(_)
-            | LinkError::TooLarge { .. } => End::close(error.close_code(), error.to_string()),
+            | LinkError::TooLarge { .. }
+            | LinkError::NotText => End::close(error.close_code(), error.to_string()),
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use super::{Closed, LinkError, LinkOptions, Received, Socket, link_error};
+use super::{Closed, LinkError, LinkOptions, MessageKind, Received, Socket, link_error};
 
 /// What fits a close frame beside its number (RFC 6455, 5.5).
 const REASON_BYTES_MAX: usize = 123;
@@ -18,6 +18,7 @@ const REASON_BYTES_MAX: usize = 123;
 /// The receiving half.
 pub struct LinkReceiver {
     pub(super) stream: SplitStream<Socket>,
+    messages: MessageKind,
     idle_timeout: Duration,
     heard_at: Instant,
     closed: Option<Closed>,
@@ -25,7 +26,8 @@ pub struct LinkReceiver {
 
 impl LinkReceiver {
     pub(super) fn new(stream: SplitStream<Socket>, options: &LinkOptions) -> LinkReceiver {
-        LinkReceiver { stream, idle_timeout: options.idle_timeout, heard_at: Instant::now(), closed: None }
+        let LinkOptions { messages, idle_timeout, .. } = *options;
+        LinkReceiver { stream, messages, idle_timeout, heard_at: Instant::now(), closed: None }
     }
 
     /// The next message, or the peer's close. Pings are answered. Cancel-safe.
@@ -58,8 +60,8 @@ impl LinkReceiver {
             };
             self.heard_at = Instant::now();
             match message {
-                Message::Binary(bytes) => return Poll::Ready(Ok(Received::Message(bytes))),
-                Message::Text(_) => return Poll::Ready(Err(LinkError::Unwanted { what: "a text message" })),
+                Message::Binary(bytes) => return Poll::Ready(self.take(MessageKind::Binary, bytes)),
+                Message::Text(text) => return Poll::Ready(self.take(MessageKind::Text, text.into())),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                 Message::Close(frame) => {
                     let closed = match frame {
@@ -75,6 +77,11 @@ impl LinkReceiver {
                 }
             }
         }
+    }
+
+    fn take(&self, got: MessageKind, message: Bytes) -> Result<Received, LinkError> {
+        let expected = self.messages;
+        if got == expected { Ok(Received::Message(message)) } else { Err(LinkError::WrongKind { got, expected }) }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -93,6 +100,7 @@ impl LinkReceiver {
 /// The sending half.
 pub struct LinkSender {
     pub(super) sink: SplitSink<Socket, Message>,
+    messages: MessageKind,
     send_bytes_max: usize,
     idle_timeout: Duration,
     /// Something was fed and not yet flushed.
@@ -101,7 +109,8 @@ pub struct LinkSender {
 
 impl LinkSender {
     pub(super) fn new(sink: SplitSink<Socket, Message>, options: &LinkOptions) -> LinkSender {
-        LinkSender { sink, send_bytes_max: options.send_bytes_max, idle_timeout: options.idle_timeout, dirty: false }
+        let LinkOptions { messages, send_bytes_max, idle_timeout, .. } = *options;
+        LinkSender { sink, messages, send_bytes_max, idle_timeout, dirty: false }
     }
 
     /// Takes a message for sending; waits while the send buffer is full. Not cancel-safe: a cancelled feed
@@ -110,7 +119,11 @@ impl LinkSender {
         if self.send_bytes_max < message.len() {
             return Err(LinkError::TooLarge { bytes: message.len() });
         }
-        self.feed_any(Message::Binary(message)).await
+        let message = match self.messages {
+            MessageKind::Binary => Message::Binary(message),
+            MessageKind::Text => Message::Text(message.try_into().map_err(|_| LinkError::NotText)?),
+        };
+        self.feed_any(message).await
     }
 
     /// Sends what was fed. Cancel-safe: what was not sent stays in the buffer.

@@ -1,4 +1,4 @@
-//! A WebSocket as both links use it: binary messages in and out, bounded, with keepalive and a clean end.
+//! A WebSocket as both links use it: messages of one kind in and out, bounded, with keepalive and a clean end.
 //!
 //! The same [`Link`] works at both ends: `dial` makes the client's, the gateway wraps an upgraded stream
 //! by [`Link::over`]. Messages that were fed leave while [`Link::receive`] waits, so that a loop which
@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, Pro
 use tokio_tungstenite::tungstenite::protocol::Role as WsRole;
 
 pub use halves::{LinkReceiver, LinkSender};
-pub use options::LinkOptions;
+pub use options::{LinkOptions, MessageKind};
 
 /// Anything that carries bytes: TCP, TLS, an upgraded HTTP connection, a pipe in memory.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -48,7 +48,7 @@ pub enum Role {
 /// What a link gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// A binary message. Its bytes may share the link's read buffer: copy small parts that are kept for long.
+    /// A message. Its bytes may share the link's read buffer: copy small parts that are kept for long.
     Message(Bytes),
     /// The peer closed the link in order. Nothing follows.
     Closed(Closed),
@@ -95,11 +95,19 @@ pub enum LinkError {
         /// The idle timeout.
         after: Duration,
     },
-    /// The peer sent a message above the limit, or a text message.
+    /// The peer sent a message above the limit.
     #[error("the peer sent {what}")]
     Unwanted {
         /// What it sent.
         what: &'static str,
+    },
+    /// The peer sent text where bytes are spoken, or the other way round.
+    #[error("the peer sent a {got} message; the subprotocol of this link has {expected} messages only")]
+    WrongKind {
+        /// What it sent.
+        got: MessageKind,
+        /// What the link's messages are.
+        expected: MessageKind,
     },
     /// The peer does not speak WebSocket as RFC 6455 has it.
     #[error("the peer broke the WebSocket protocol: {0}")]
@@ -116,6 +124,9 @@ pub enum LinkError {
         /// Its length.
         bytes: usize,
     },
+    /// A message to send over a link of text is none. A fault of ours.
+    #[error("a message for a link of text is not UTF-8")]
+    NotText,
     /// The link was closed before.
     #[error("the link is closed")]
     Closed,
@@ -129,7 +140,11 @@ impl LinkError {
                 CloseCode::IdleTimeout
             }
             LinkError::Stalled { .. } => CloseCode::SlowConsumer,
-            LinkError::Unwanted { .. } | LinkError::Protocol(_) | LinkError::TooLarge { .. } => CloseCode::BadFrame,
+            LinkError::Unwanted { .. }
+            | LinkError::WrongKind { .. }
+            | LinkError::Protocol(_)
+            | LinkError::TooLarge { .. }
+            | LinkError::NotText => CloseCode::BadFrame,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Bounds and times of a link.
 
+use std::fmt;
 use std::time::Duration;
 
 use lockgate_proto::limits::{
@@ -7,9 +8,29 @@ use lockgate_proto::limits::{
 };
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
+/// What a link's messages are: one kind, in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// Any bytes.
+    Binary,
+    /// UTF-8.
+    Text,
+}
+
+impl fmt::Display for MessageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MessageKind::Binary => "binary",
+            MessageKind::Text => "text",
+        })
+    }
+}
+
 /// Bounds and times of a link. The four makers are the ends of our two links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkOptions {
+    /// The kind of message that is sent, and the only one that is accepted.
+    pub messages: MessageKind,
     /// Largest message that is accepted; a larger one breaks the link.
     pub receive_bytes_max: usize,
     /// Largest message that is sent.
@@ -32,6 +53,7 @@ impl LinkOptions {
     /// The edge link, at the agent.
     pub const fn edge_at_agent() -> LinkOptions {
         LinkOptions {
+            messages: MessageKind::Binary,
             receive_bytes_max: EDGE_MESSAGE_BYTES_MAX,
             send_bytes_max: EDGE_MESSAGE_BYTES_MAX,
             // The agent hears little more than acknowledgements.
@@ -44,6 +66,7 @@ impl LinkOptions {
     /// The edge link, at the gateway.
     pub const fn edge_at_gateway() -> LinkOptions {
         LinkOptions {
+            messages: MessageKind::Binary,
             receive_bytes_max: EDGE_MESSAGE_BYTES_MAX,
             send_bytes_max: EDGE_MESSAGE_BYTES_MAX,
             read_buffer_bytes: 16 * 1024,
@@ -55,6 +78,7 @@ impl LinkOptions {
     /// The client link, at the client.
     pub const fn client_at_client() -> LinkOptions {
         LinkOptions {
+            messages: MessageKind::Binary,
             receive_bytes_max: SERVER_MESSAGE_BYTES_MAX,
             send_bytes_max: CLIENT_MESSAGE_BYTES_MAX,
             read_buffer_bytes: 16 * 1024,
@@ -66,6 +90,7 @@ impl LinkOptions {
     /// The client link, at the gateway, which has many of them, most of them idle.
     pub const fn client_at_gateway() -> LinkOptions {
         LinkOptions {
+            messages: MessageKind::Binary,
             receive_bytes_max: CLIENT_MESSAGE_BYTES_MAX,
             send_bytes_max: SERVER_MESSAGE_BYTES_MAX,
             read_buffer_bytes: 1024,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lockgate_proto::link::close::CloseCode;
 use tokio::time::Instant;
 
-use super::{Link, LinkError, LinkOptions, Received};
+use super::{Link, LinkError, LinkOptions, MessageKind, Received};
 
 const CLIENT: LinkOptions = LinkOptions::client_at_client();
 const SERVER: LinkOptions = LinkOptions::client_at_gateway();
@@ -36,6 +36,29 @@ async fn messages_arrive_in_order_and_whole() {
         client
     };
     tokio::join!(sending, receiving);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_of_text_carries_text_and_sends_nothing_else() {
+    let text = |options| LinkOptions { messages: MessageKind::Text, ..options };
+    let (mut client, mut server) = Link::pair(&text(CLIENT), &text(SERVER)).await;
+    server.send(message("größer")).await.unwrap();
+    assert_eq!(client.receive().await.unwrap(), Received::Message(message("größer")));
+    assert!(matches!(server.send(Bytes::from_static(&[0xff])).await, Err(LinkError::NotText)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_of_the_other_kind_breaks_the_link_and_the_error_says_which_is_expected() {
+    for (client, server) in [(MessageKind::Text, MessageKind::Binary), (MessageKind::Binary, MessageKind::Text)] {
+        let client = LinkOptions { messages: client, ..CLIENT };
+        let (mut client, mut server) = Link::pair(&client, &LinkOptions { messages: server, ..SERVER }).await;
+        client.send(message("{}")).await.unwrap();
+        let error = server.receive().await.unwrap_err();
+        assert_eq!(error.close_code(), CloseCode::BadFrame);
+        let LinkError::WrongKind { got, expected } = error else { panic!("{error}") };
+        assert_ne!(got, expected);
+        assert!(error.to_string().contains(&format!("has {expected} messages only")), "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
