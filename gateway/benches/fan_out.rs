@@ -12,6 +12,7 @@ use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use fake_log::{FakeLog, chain};
+use lockgate_gateway::encoding::Encoding;
 use lockgate_gateway::room::{Registry, RoomEvent};
 use lockgate_proto::ids::{RoomId, Site, Tenant};
 use lockgate_runtime::Supervisor;
@@ -58,7 +59,7 @@ fn one_entry_to_subscribers(bencher: Bencher<'_, '_>, subscribers: usize) {
                 let RoomEvent::Batch(batch) = reader.recv().await.expect("the room is open") else {
                     panic!("the log went on")
                 };
-                divan::black_box(batch.select(&room.site, 0, |_| true));
+                divan::black_box(batch.select(Encoding::Protobuf, &room.site, 0, |_| true));
             }
         });
     });

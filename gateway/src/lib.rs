@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod encoding;
 pub mod limits;
 pub mod metrics;
 

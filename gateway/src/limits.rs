@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use lockgate_proto::limits::{RECORD_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX};
+use lockgate_proto::limits::{ENTRY_BYTES_MAX, RECORD_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX};
 
 /// Batches that a room keeps for subscribers which have not taken them yet. One that is farther behind
 /// reads the log instead.
 pub const ROOM_RING_BATCHES: usize = 128;
 
-/// A room cuts what it hands out into frames of about this size, so that the ring is bounded in bytes too.
+/// A room cuts what it hands out into frames of about this size, so that the ring is bounded in bytes too. In
+/// JSON, which is written only where somebody reads it, they are a few times as large.
 pub const DELIVERY_BYTES_TARGET: usize = 64 * 1024;
+
+/// How many times as large as in Protobuf an entry can be in JSON: a control character in a text takes six
+/// bytes, a quality without reason, of which there are few, seven times its four.
+pub const JSON_GROWTH_MAX: usize = 8;
 
 /// Entries that one read of the log asks for.
 pub const LOG_READ_ENTRIES_MAX: u32 = 512;
@@ -51,4 +56,6 @@ pub const RECONNECT_AFTER_DRAIN: Duration = Duration::from_millis(500);
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
 
 const _: () = assert!(DELIVERY_BYTES_TARGET + RECORD_BYTES_MAX * 2 <= SERVER_MESSAGE_BYTES_MAX);
+const _: () = assert!(DELIVERY_BYTES_TARGET < ENTRY_BYTES_MAX);
+const _: () = assert!(ENTRY_BYTES_MAX * JSON_GROWTH_MAX <= SERVER_MESSAGE_BYTES_MAX);
 const _: () = assert!(LOG_READ_BYTES_MAX + RECORD_BYTES_MAX * 2 <= SERVER_MESSAGE_BYTES_MAX);

@@ -4,3 +4,7 @@
 #![allow(missing_docs, clippy::pedantic, reason = "generated: its documentation is the comments of the .proto files")]
 
 include!(concat!(env!("OUT_DIR"), "/lockgate.v1.rs"));
+
+// `Serialize` and `Deserialize` as proto3 JSON, of what client.proto needs.
+#[cfg(feature = "json")]
+include!(concat!(env!("OUT_DIR"), "/lockgate.v1.serde.rs"));

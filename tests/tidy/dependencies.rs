@@ -51,3 +51,19 @@ pub(crate) fn layers_hold(tree: &Tree) -> Vec<String> {
     }
     offences
 }
+
+/// Of our packages, the only one that speaks JSON on the wire; an agent would grow by it and never use it.
+const SPEAKS_JSON: &str = "gateway";
+
+pub(crate) fn agents_carry_no_json(tree: &Tree) -> Vec<String> {
+    let mut offences = Vec::new();
+    for (package, _) in LAYERS.iter().filter(|(package, _)| *package != SPEAKS_JSON) {
+        let file = tree.file(&format!("{package}/Cargo.toml"));
+        let turns_on = |line: &str| line.starts_with("lockgate-proto") && line.contains("\"json\"");
+        let turned_on = file.lines().filter(|(_, text)| turns_on(text));
+        offences.extend(turned_on.map(|(line, _)| {
+            file.offence(line, format_args!("only {SPEAKS_JSON} turns on the feature json of lockgate-proto"))
+        }));
+    }
+    offences
+}

@@ -78,3 +78,8 @@ fn banned_crates_are_not_in_the_lock_file() {
 fn packages_depend_on_each_other_in_one_direction() {
     check(dependencies::layers_hold);
 }
+
+#[test]
+fn agents_do_not_grow_by_what_only_the_gateway_speaks() {
+    check(dependencies::agents_carry_no_json);
+}

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::client_session::reply;
 use crate::client_session::request::{Request, RequestError, decode};
 use crate::context::Context;
+use crate::encoding::Encoding;
 use crate::metrics::{Counter, SessionKind};
 use crate::peer::{End, Peer};
 
@@ -25,19 +26,19 @@ pub(super) struct LetIn {
 }
 
 /// Lets a client in, or says why not.
-pub(super) async fn connect(peer: &mut Peer, context: &Context) -> Result<LetIn, End> {
-    let (id, token, client) = match timeout(context.config.auth.timeout, first_request(peer)).await {
+pub(super) async fn connect(peer: &mut Peer, encoding: Encoding, context: &Context) -> Result<LetIn, End> {
+    let (id, token, client) = match timeout(context.config.auth.timeout, first_request(peer, encoding)).await {
         Ok(Ok(first)) => first,
         Ok(Err(Refused::Gone(end))) => return Err(end),
-        Ok(Err(Refused::Told { id, error, code })) => return Err(refuse(peer, id, &error, code).await),
+        Ok(Err(Refused::Told { id, error, code })) => return Err(refuse(peer, encoding, id, &error, code).await),
         Err(_) => {
             let error = unauthenticated("", "no token was shown in time");
-            return Err(refuse(peer, reply::UNASKED, &error, CloseCode::Unauthorized).await);
+            return Err(refuse(peer, encoding, reply::UNASKED, &error, CloseCode::Unauthorized).await);
         }
     };
     let grant = match check(&context.key, &token, context.clock.wall()) {
         Ok(grant) => Arc::new(grant),
-        Err(error) => return Err(refuse(peer, id, &error, CloseCode::Unauthorized).await),
+        Err(error) => return Err(refuse(peer, encoding, id, &error, CloseCode::Unauthorized).await),
     };
     let session = SessionId(lockgate_runtime::random());
     let connected = wire::Connected {
@@ -47,7 +48,7 @@ pub(super) async fn connect(peer: &mut Peer, context: &Context) -> Result<LetIn,
         server_time_us: context.clock.wall().0,
         ping_interval_ms: reply::millis(context.config.client.ping_interval),
     };
-    peer.send(reply::encode(id, Body::Connected(connected))).await?;
+    peer.send(encoding.encode(id, Body::Connected(connected))).await?;
     Ok(LetIn { grant, session, client })
 }
 
@@ -63,11 +64,11 @@ enum Refused {
 }
 
 /// Waits for the first frame, which must be a `Connect`.
-async fn first_request(peer: &mut Peer) -> Result<(u32, String, String), Refused> {
+async fn first_request(peer: &mut Peer, encoding: Encoding) -> Result<(u32, String, String), Refused> {
     let frame = peer.hear().await.map_err(Refused::Gone)?;
-    let asked = decode(frame).map_err(|error| {
+    let asked = decode(encoding, frame).map_err(|error| {
         Counter::FramesBad(SessionKind::Client).tick();
-        Refused::Gone(End::close(CloseCode::BadFrame, format!("no ClientFrame: {error}")))
+        Refused::Gone(End::close(CloseCode::BadFrame, error.to_string()))
     })?;
     match asked.request {
         Ok(Request::Connect { token, client }) => Ok((asked.id, token, client)),
@@ -95,9 +96,9 @@ fn unauthenticated(field: &'static str, message: &str) -> RequestError {
 }
 
 /// Tells the error, and how the session ends because of it.
-async fn refuse(peer: &mut Peer, id: u32, error: &RequestError, code: CloseCode) -> End {
+async fn refuse(peer: &mut Peer, encoding: Encoding, id: u32, error: &RequestError, code: CloseCode) -> End {
     Counter::ClientErrors.tick();
-    match peer.send(reply::encode(id, reply::error(error))).await {
+    match peer.send(encoding.encode(id, reply::error(error))).await {
         Ok(()) => End::close(code, error.message.clone()),
         Err(end) => end,
     }

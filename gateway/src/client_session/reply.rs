@@ -1,14 +1,12 @@
-//! What clients are told: domain values → encoded `ServerFrame`s. Deliveries are framed by the room.
+//! What clients are told: domain values → bodies of `ServerFrame`s. Deliveries are framed by the room.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use lockgate_proto::convert::{instant_to_wire, quality_to_wire, value_to_wire};
 use lockgate_proto::ids::{DeviceName, Site};
 use lockgate_proto::position::Position;
 use lockgate_proto::wire;
 use lockgate_proto::wire::server_frame::Body;
-use prost::Message;
 
 use crate::backbone::{DeviceShadow, DeviceSummary, ShadowMetric};
 use crate::client_session::request::RequestError;
@@ -27,11 +25,6 @@ pub(crate) struct Begun {
     pub(crate) snapshot: Vec<DeviceShadow>,
     /// Entries may be left out.
     pub(crate) filtered: bool,
-}
-
-/// One frame.
-pub(crate) fn encode(id: u32, body: Body) -> Bytes {
-    wire::ServerFrame { id, body: Some(body) }.encode_to_vec().into()
 }
 
 pub(crate) fn error(error: &RequestError) -> Body {

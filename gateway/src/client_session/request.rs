@@ -6,9 +6,9 @@ use bytes::Bytes;
 use lockgate_proto::ids::{DeviceName, NameError, Site};
 use lockgate_proto::position::{Offset, Position, Stamp};
 use lockgate_proto::wire;
-use prost::Message;
 
 use crate::client_session::filter::Filter;
+use crate::encoding::{Encoding, FrameError};
 
 /// Most devices that a filter may name.
 const FILTER_DEVICES_MAX: usize = 1_024;
@@ -113,8 +113,8 @@ impl RequestError {
 ///
 /// # Errors
 /// The bytes are no frame at all: nobody can say what they were meant to be.
-pub(crate) fn decode(bytes: Bytes) -> Result<Asked, prost::DecodeError> {
-    let frame = wire::ClientFrame::decode(bytes)?;
+pub(crate) fn decode(encoding: Encoding, bytes: Bytes) -> Result<Asked, FrameError> {
+    let frame = encoding.decode(bytes)?;
     let request = match frame.request {
         _ if frame.id == 0 => Err(RequestError::invalid(
             "id",
@@ -189,11 +189,12 @@ fn bad_name(field: &'static str, error: &NameError) -> RequestError {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use prost::Message;
 
     use super::*;
 
     fn asked(id: u32, request: Option<wire::client_frame::Request>) -> Asked {
-        decode(wire::ClientFrame { id, request }.encode_to_vec().into()).unwrap()
+        decode(Encoding::Protobuf, wire::ClientFrame { id, request }.encode_to_vec().into()).unwrap()
     }
 
     fn field_at_fault(subscribe: wire::Subscribe) -> &'static str {
@@ -223,7 +224,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            drop(decode(bytes.into()));
+            drop(decode(Encoding::Protobuf, bytes.into()));
         }
 
         #[test]
@@ -236,7 +237,7 @@ mod tests {
             let bit = flip % (bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
             bytes.truncate(bytes.len().saturating_sub(len));
-            drop(decode(bytes.into()));
+            drop(decode(Encoding::Protobuf, bytes.into()));
         }
     }
 }

@@ -24,23 +24,24 @@ use crate::client_session::request::{Question, Request, RequestError, SubscribeR
 use crate::client_session::subscriptions::{Due, Subscriptions};
 use crate::client_session::{answer, reply, subscribe};
 use crate::context::Context;
+use crate::encoding::Encoding;
 use crate::limits::{LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL, RECONNECT_AFTER_DRAIN};
 use crate::metrics::{Counter, Gauge, SessionKind};
 use crate::peer::{End, Peer};
-use crate::room::{Batch, RoomEvent, Selected};
+use crate::room::{RoomEvent, Selected};
 use crate::server::Slot;
 
 /// Deliveries that are gathered before they are written out together.
 const DELIVERIES_PER_FLUSH: usize = 32;
 
 /// Runs a client's session on a fresh connection until either end ends it.
-pub(crate) async fn run(mut peer: Peer, slot: Arc<Slot>, context: Context) {
-    let end = match connect(&mut peer, &context).await {
+pub(crate) async fn run(mut peer: Peer, encoding: Encoding, slot: Arc<Slot>, context: Context) {
+    let end = match connect(&mut peer, encoding, &context).await {
         Ok(let_in) => {
             slot.authenticated();
             let span = info_span!("client_session", session = %let_in.session, tenant = %let_in.grant.tenant,
                 subject = %let_in.grant.subject());
-            serve(&mut peer, let_in, context).instrument(span).await
+            serve(&mut peer, encoding, let_in, context).instrument(span).await
         }
         Err(end) => end,
     };
@@ -48,15 +49,16 @@ pub(crate) async fn run(mut peer: Peer, slot: Arc<Slot>, context: Context) {
     peer.close(&end).await;
 }
 
-async fn serve(peer: &mut Peer, let_in: LetIn, context: Context) -> End {
+async fn serve(peer: &mut Peer, encoding: Encoding, let_in: LetIn, context: Context) -> End {
     let _open = Gauge::SessionsOpen(SessionKind::Client).hold();
     Counter::SessionsOpened(SessionKind::Client).tick();
-    info!(client = %let_in.client, "Client connected.");
+    info!(client = %let_in.client, %encoding, "Client connected.");
     let health = context.backbone.health();
     let left = let_in.grant.expires_at.0.saturating_sub(context.clock.wall().0);
     let now = Instant::now();
     let mut session = Session {
         peer,
+        encoding,
         grant: let_in.grant,
         subscriptions: Subscriptions::default(),
         health,
@@ -78,6 +80,7 @@ const EXPIRY_FARTHEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 struct Session<'p> {
     peer: &'p mut Peer,
+    encoding: Encoding,
     context: Context,
     grant: Arc<Grant>,
     subscriptions: Subscriptions,
@@ -161,7 +164,7 @@ impl Session<'_> {
     }
 
     async fn tell(&mut self, id: u32, body: Body) -> Result<(), End> {
-        self.peer.send(reply::encode(id, body)).await
+        self.peer.send(self.encoding.encode(id, body)).await
     }
 
     /// Says where the client stands. Whether it still hears is the link's business.
@@ -172,9 +175,9 @@ impl Session<'_> {
     }
 
     async fn frame(&mut self, frame: Bytes) -> Result<(), End> {
-        let asked = decode(frame).map_err(|error| {
+        let asked = decode(self.encoding, frame).map_err(|error| {
             Counter::FramesBad(SessionKind::Client).tick();
-            End::close(CloseCode::BadFrame, format!("no ClientFrame: {error}"))
+            End::close(CloseCode::BadFrame, error.to_string())
         })?;
         Counter::ClientRequests.tick();
         let answer = match asked.request {
@@ -194,14 +197,14 @@ impl Session<'_> {
     }
 
     async fn reply(&mut self, id: u32, answer: Result<Body, RequestError>) -> Result<(), End> {
-        let mut frame = answer.map(|body| reply::encode(id, body));
+        let mut frame = answer.map(|body| self.encoding.encode(id, body));
         if frame.as_ref().is_ok_and(|frame| frame.len() > SERVER_MESSAGE_BYTES_MAX) {
             let message = "the answer does not fit into one message; ask for less at a time";
             frame = Err(RequestError::new(wire::ErrorCode::Limited, "", message));
         }
         let frame = frame.unwrap_or_else(|error| {
             Counter::ClientErrors.tick();
-            reply::encode(id, reply::error(&error))
+            self.encoding.encode(id, reply::error(&error))
         });
         self.peer.send(frame).await
     }
@@ -232,12 +235,11 @@ impl Session<'_> {
     }
 
     async fn subscribe(&mut self, id: u32, request: SubscribeRequest) -> Result<(), End> {
-        match subscribe::open(&self.context, &self.grant, request).await {
+        match subscribe::open(&self.context, self.encoding, &self.grant, request).await {
             Ok(opening) => {
-                self.peer.feed(reply::encode(id, Body::Subscribed(opening.subscribed))).await?;
+                self.peer.feed(self.encoding.encode(id, Body::Subscribed(opening.subscribed))).await?;
                 let subscription = opening.subscription;
-                for batch in Batch::cut(&subscription.site, &opening.entries.into()) {
-                    let selected = batch.select(&subscription.site, 0, |device| subscription.filter.wants(device));
+                for selected in subscription.frames(self.encoding, opening.entries) {
                     self.feed(selected).await?;
                 }
                 self.subscriptions.put(subscription);
@@ -266,7 +268,7 @@ impl Session<'_> {
         match due {
             Due::Told(RoomEvent::Batch(batch)) => match subscription.cursor.on_batch(batch.entries()) {
                 OnBatch::Deliver { skip } => {
-                    let selected = batch.select(&subscription.site, skip, |device| subscription.filter.wants(device));
+                    let selected = subscription.select(self.encoding, &batch, skip);
                     self.feed(selected).await
                 }
                 OnBatch::Skip | OnBatch::CatchUp => Ok(()),
@@ -330,15 +332,12 @@ impl Session<'_> {
         // What the filter leaves out tells nobody that the head is reached, and the next ping may be far.
         let at_head = (!more && subscription.filter.leaves_out())
             .then(|| reply::positions(std::iter::once((&subscription.site, subscription.cursor.position()))));
-        let mut selected = Vec::new();
-        for batch in Batch::cut(&subscription.site, &entries.into()) {
-            selected.push(batch.select(&subscription.site, 0, |device| subscription.filter.wants(device)));
-        }
+        let selected: Vec<Selected> = subscription.frames(self.encoding, entries).collect();
         for one in selected {
             self.feed(one).await?;
         }
         match at_head {
-            Some(positions) => self.peer.feed(reply::encode(reply::UNASKED, positions)).await,
+            Some(positions) => self.peer.feed(self.encoding.encode(reply::UNASKED, positions)).await,
             None => Ok(()),
         }
     }
@@ -348,17 +347,17 @@ impl Session<'_> {
         let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(()) };
         Counter::ClientLagged.tick();
         subscription.cursor.move_to(head);
-        let frame = reply::encode(reply::UNASKED, reply::lagged(&subscription.site, after, head));
+        let frame = self.encoding.encode(reply::UNASKED, reply::lagged(&subscription.site, after, head));
         self.peer.feed(frame).await
     }
 
     /// The client's place in the log is none any more: it begins anew, and is told so.
     async fn resync(&mut self, index: usize, room: &RoomId, reason: wire::NotRecovered) -> Result<(), End> {
         let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(()) };
-        match subscribe::anew(&*self.context.backbone, room, &subscription.filter, reason).await {
+        match subscribe::anew(&*self.context.backbone, self.encoding, room, &subscription.filter, reason).await {
             Ok((position, resynced)) => {
                 subscription.cursor.move_to(position);
-                self.peer.feed(reply::encode(reply::UNASKED, Body::Resynced(resynced))).await
+                self.peer.feed(self.encoding.encode(reply::UNASKED, Body::Resynced(resynced))).await
             }
             Err(error) => {
                 self.rest(&error);

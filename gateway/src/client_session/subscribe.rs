@@ -16,6 +16,7 @@ use crate::client_session::reply::{self, Begun};
 use crate::client_session::request::{RequestError, Start, SubscribeRequest};
 use crate::client_session::subscriptions::Subscription;
 use crate::context::Context;
+use crate::encoding::Encoding;
 use crate::limits::RECONNECT_AFTER_DRAIN;
 use crate::room::RoomsGone;
 
@@ -36,6 +37,7 @@ pub(super) struct Opening {
 /// two, and what is in both shows by its links.
 pub(super) async fn open(
     context: &Context,
+    encoding: Encoding,
     grant: &Arc<Grant>,
     request: SubscribeRequest,
 ) -> Result<Opening, RequestError> {
@@ -54,7 +56,7 @@ pub(super) async fn open(
     }
     let cursor = Cursor::new(entries.last().map_or(opened.position, |last| last.position), head);
     let asked_since = matches!(request.start, Start::Since(_));
-    let subscribed = state(&site, &filter, asked_since, opened)
+    let subscribed = state(encoding, &site, &filter, asked_since, opened)
         .ok_or_else(|| RequestError::new(wire::ErrorCode::Limited, "subscribe.snapshot", SNAPSHOT_TOO_LARGE))?;
     Ok(Opening { subscription: Subscription::new(site, filter, cursor, events), subscribed, entries })
 }
@@ -65,6 +67,7 @@ const SNAPSHOT_TOO_LARGE: &str =
 /// What a client is told whose place in the log is none any more.
 pub(super) async fn anew(
     backbone: &dyn Backbone,
+    encoding: Encoding,
     room: &RoomId,
     filter: &Filter,
     reason: wire::NotRecovered,
@@ -74,8 +77,8 @@ pub(super) async fn anew(
     let not_recovered = Some(reason);
     let whole = Opened { position, not_recovered, snapshot: Some(snapshot) };
     let bare = Opened { position, not_recovered, snapshot: None };
-    let subscribed = state(&room.site, filter, true, whole)
-        .or_else(|| state(&room.site, filter, true, bare))
+    let subscribed = state(encoding, &room.site, filter, true, whole)
+        .or_else(|| state(encoding, &room.site, filter, true, bare))
         .expect("a statement without shadows fits into a message");
     Ok((position, wire::Resynced { subscribed: Some(subscribed) }))
 }
@@ -138,12 +141,18 @@ async fn begin(
 }
 
 /// The statement for the client; `None` where its shadows do not fit into a message.
-fn state(site: &Site, filter: &Filter, asked_since: bool, opened: Opened) -> Option<wire::Subscribed> {
+fn state(
+    encoding: Encoding,
+    site: &Site,
+    filter: &Filter,
+    asked_since: bool,
+    opened: Opened,
+) -> Option<wire::Subscribed> {
     let mut snapshot = opened.snapshot.map(|snapshot| snapshot.devices).unwrap_or_default();
     snapshot.retain(|shadow| filter.wants(Some(&shadow.device)));
     let (position, not_recovered, filtered) = (opened.position, opened.not_recovered, filter.leaves_out());
     let subscribed = reply::subscribed(site, asked_since, Begun { position, not_recovered, snapshot, filtered });
-    (prost::Message::encoded_len(&subscribed) <= SNAPSHOT_BYTES_MAX).then_some(subscribed)
+    (encoding.size(&subscribed) <= SNAPSHOT_BYTES_MAX).then_some(subscribed)
 }
 
 fn stopping(gone: RoomsGone) -> RequestError {

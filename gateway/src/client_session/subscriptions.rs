@@ -7,10 +7,12 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::ReusableBoxFuture;
 
+use crate::backbone::LoggedEntry;
 use crate::client_session::cursor_logic::Cursor;
 use crate::client_session::filter::Filter;
+use crate::encoding::Encoding;
 use crate::metrics::{Gauge, GaugeGuard};
-use crate::room::RoomEvent;
+use crate::room::{Batch, RoomEvent, Selected};
 
 type Heard = (Result<RoomEvent, RecvError>, Receiver<RoomEvent>);
 
@@ -28,6 +30,22 @@ impl Subscription {
     pub(crate) fn new(site: Site, filter: Filter, cursor: Cursor, events: Receiver<RoomEvent>) -> Subscription {
         let next = ReusableBoxFuture::new(hear(events));
         Subscription { site, filter, cursor, next, _open: Gauge::SubscriptionsOpen.hold() }
+    }
+
+    /// What of a batch of its room goes to the client, after the first `skip` entries.
+    pub(crate) fn select(&self, encoding: Encoding, batch: &Batch, skip: usize) -> Selected {
+        batch.select(encoding, &self.site, skip, |device| self.filter.wants(device))
+    }
+
+    /// The same of entries that were read from the log for it alone: what it does not want is not even framed.
+    pub(crate) fn frames(
+        &self,
+        encoding: Encoding,
+        mut entries: Vec<LoggedEntry>,
+    ) -> impl Iterator<Item = Selected> + use<'_> {
+        entries.retain(|entry| self.filter.wants(entry.device.as_ref()));
+        let batches = Batch::cut(&self.site, &entries.into());
+        batches.into_iter().map(move |batch| batch.select(encoding, &self.site, 0, |_| true))
     }
 }
 
@@ -121,7 +139,6 @@ mod tests {
     use tokio::sync::broadcast;
 
     use super::*;
-    use crate::room::Batch;
     use crate::room::tests::{chain, position};
 
     fn live(site: &str, events: &broadcast::Sender<RoomEvent>) -> Subscription {

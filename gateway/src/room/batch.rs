@@ -1,20 +1,24 @@
-//! A batch as a room hands it out: entries in order, and the one frame that delivers them all.
+//! A batch as a room hands it out: entries in order, and the one frame that delivers them all, in either encoding.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use lockgate_proto::ids::{DeviceName, Site};
 use lockgate_proto::position::Position;
 
 use crate::backbone::LoggedEntry;
+use crate::encoding::Encoding;
 use crate::limits::DELIVERY_BYTES_TARGET;
 use crate::room::frame::frame_delivery;
+use crate::room::json::JsonBatch;
 
 /// Linked entries of one room, never none, with the frame that delivers them.
 #[derive(Clone, Debug)]
 pub struct Batch {
     entries: Arc<[LoggedEntry]>,
     frame: Bytes,
+    /// Written when the first one wants it, and shared by all who do.
+    json: OnceLock<JsonBatch>,
 }
 
 /// What of a batch goes to one subscriber.
@@ -38,6 +42,7 @@ impl Batch {
             batches.push(Batch {
                 frame: frame_delivery(site.as_str(), part.iter().map(|entry| &entry.bytes)),
                 entries: part,
+                json: OnceLock::new(),
             });
             rest = &rest[taken..];
         }
@@ -56,17 +61,30 @@ impl Batch {
 
     /// What a subscriber gets who has seen the first `skip` entries and wants those that `wants` accepts.
     /// The shared frame wherever it gets them all; else a new frame around the same encoded entries.
-    pub fn select(&self, site: &Site, skip: usize, wants: impl Fn(Option<&DeviceName>) -> bool) -> Selected {
-        let rest = self.entries.get(skip..).unwrap_or_default();
-        let wanted = rest.iter().filter(|entry| wants(entry.device.as_ref()));
+    pub fn select(
+        &self,
+        encoding: Encoding,
+        site: &Site,
+        skip: usize,
+        wants: impl Fn(Option<&DeviceName>) -> bool,
+    ) -> Selected {
+        let wanted = self.entries.iter().enumerate().skip(skip).filter(|(_, entry)| wants(entry.device.as_ref()));
         let count = wanted.clone().count();
         if count == 0 {
-            Selected::Nothing
-        } else if count == self.entries.len() {
-            Selected::Frame(self.frame.clone(), count)
-        } else {
-            Selected::Frame(frame_delivery(site.as_str(), wanted.map(|entry| &entry.bytes)), count)
+            return Selected::Nothing;
         }
+        let whole = count == self.entries.len();
+        let frame = match encoding {
+            Encoding::Protobuf if whole => self.frame.clone(),
+            Encoding::Protobuf => frame_delivery(site.as_str(), wanted.map(|(_, entry)| &entry.bytes)),
+            Encoding::Json if whole => self.json(site).whole(),
+            Encoding::Json => self.json(site).part(site, wanted.map(|(place, _)| place)),
+        };
+        Selected::Frame(frame, count)
+    }
+
+    fn json(&self, site: &Site) -> &JsonBatch {
+        self.json.get_or_init(|| JsonBatch::new(site, &self.entries))
     }
 }
 
@@ -89,9 +107,11 @@ mod tests {
     fn all_subscribers_share_the_bytes_of_one_frame() {
         let batches = Batch::cut(&site(), &chain(1, 1..=3).into());
         let [batch] = &batches[..] else { panic!("one frame is enough: {batches:?}") };
-        let Selected::Frame(first, 3) = batch.select(&site(), 0, |_| true) else { panic!("all pass") };
-        let Selected::Frame(second, 3) = batch.select(&site(), 0, |_| true) else { panic!("all pass") };
-        assert_eq!(first.as_ptr(), second.as_ptr());
+        for encoding in Encoding::ALL {
+            let Selected::Frame(first, 3) = batch.select(encoding, &site(), 0, |_| true) else { panic!("all pass") };
+            let Selected::Frame(second, 3) = batch.select(encoding, &site(), 0, |_| true) else { panic!("all pass") };
+            assert_eq!(first.as_ptr(), second.as_ptr());
+        }
     }
 
     #[test]
@@ -100,9 +120,25 @@ mod tests {
         let batch = Batch::cut(&site(), &entries.clone().into()).remove(0);
         let even = |device: Option<&DeviceName>| device.is_some_and(|device| device.as_str() == "even");
         let expected = frame_delivery(site().as_str(), [&entries[1].bytes, &entries[3].bytes].into_iter());
-        assert_eq!(batch.select(&site(), 0, even), Selected::Frame(expected, 2));
-        assert_eq!(batch.select(&site(), 4, |_| true), Selected::Nothing);
-        assert_eq!(batch.select(&site(), 0, |_| false), Selected::Nothing);
+        assert_eq!(batch.select(Encoding::Protobuf, &site(), 0, even), Selected::Frame(expected, 2));
+        let Selected::Frame(json, 2) = batch.select(Encoding::Json, &site(), 1, even) else { panic!("two pass") };
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let offsets = json["delivery"]["entries"].as_array().unwrap().iter().map(|entry| &entry["offset"]);
+        assert_eq!(offsets.collect::<Vec<_>>(), ["2", "4"]);
+        for encoding in Encoding::ALL {
+            assert_eq!(batch.select(encoding, &site(), 4, |_| true), Selected::Nothing);
+            assert_eq!(batch.select(encoding, &site(), 0, |_| false), Selected::Nothing);
+        }
+    }
+
+    #[test]
+    fn json_is_not_written_for_who_does_not_read_it() {
+        let batch = Batch::cut(&site(), &chain(1, 1..=3).into()).remove(0);
+        batch.select(Encoding::Protobuf, &site(), 0, |_| true);
+        batch.select(Encoding::Json, &site(), 0, |_| false);
+        assert!(batch.json.get().is_none());
+        batch.select(Encoding::Json, &site(), 2, |_| true);
+        assert!(batch.json.get().is_some());
     }
 
     #[test]

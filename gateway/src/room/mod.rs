@@ -1,11 +1,12 @@
 //! Rooms: one for each site that somebody here listens to.
 //!
 //! A room takes the backbone's feed, makes sure that it is whole and in order (filling holes from the log),
-//! frames each batch once, and hands the same bytes to every subscriber. It never waits for one: who is too
+//! frames each batch once for each encoding that somebody wants, and hands the same bytes to every subscriber. It never waits for one: who is too
 //! slow finds in the ring that it was overrun, and reads the log.
 
 mod batch;
 mod frame;
+mod json;
 mod link_logic;
 mod registry;
 mod task;

@@ -17,10 +17,11 @@ use crate::auth;
 use crate::backbone::Health;
 use crate::context::Context;
 use crate::edge_session::Visitor;
-use crate::metrics::{Counter, Figures, HandshakeReason, SessionKind};
+use crate::encoding::Encoding;
+use crate::metrics::{Counter, Figures, HandshakeReason};
 use crate::peer::Peer;
 use crate::server::accept::Visit;
-use crate::server::upgrade::{PendingSocket, agree};
+use crate::server::upgrade::{EDGE_SUBPROTOCOL, Handshake, PendingSocket, agree};
 use crate::{client_session, edge_session};
 
 /// What the handlers need.
@@ -77,7 +78,7 @@ async fn only_metrics() -> Response<Body> {
 }
 
 async fn edge(State(routes): State<Routes>, mut request: Request<Body>) -> Response<Body> {
-    let (answer, pending, visit) = match routes.open_door(&mut request, SessionKind::Edge) {
+    let (Handshake { answer, pending, .. }, visit) = match routes.open_door(&mut request, &[(EDGE_SUBPROTOCOL, ())]) {
         Ok(opened) => opened,
         Err(refused) => return *refused,
     };
@@ -104,15 +105,19 @@ async fn edge(State(routes): State<Routes>, mut request: Request<Body>) -> Respo
 }
 
 async fn client(State(routes): State<Routes>, mut request: Request<Body>) -> Response<Body> {
-    let (answer, pending, visit) = match routes.open_door(&mut request, SessionKind::Client) {
+    let spoken = Encoding::ALL.map(|encoding| (encoding.subprotocol(), encoding));
+    let (Handshake { answer, pending, protocol: encoding }, visit) = match routes.open_door(&mut request, &spoken) {
         Ok(opened) => opened,
         Err(refused) => return *refused,
     };
     let context = routes.context.clone();
-    let options =
-        LinkOptions { ping_interval: Some(context.config.client.ping_interval), ..LinkOptions::client_at_gateway() };
+    let options = LinkOptions {
+        messages: encoding.messages(),
+        ping_interval: Some(context.config.client.ping_interval),
+        ..LinkOptions::client_at_gateway()
+    };
     let door = Opened { pending, visit, options };
-    routes.spawn("client session", door, |peer, visit| client_session::run(peer, visit.slot, context));
+    routes.spawn("client session", door, move |peer, visit| client_session::run(peer, encoding, visit.slot, context));
     answer
 }
 
@@ -125,11 +130,11 @@ struct Opened {
 
 impl Routes {
     /// The handshake, as far as it is the same for all; or what is answered instead.
-    fn open_door(
+    fn open_door<P: Copy>(
         &self,
         request: &mut Request<Body>,
-        kind: SessionKind,
-    ) -> Result<(Response<Body>, PendingSocket, Visit), Box<Response<Body>>> {
+        spoken: &[(&'static str, P)],
+    ) -> Result<(Handshake<P>, Visit), Box<Response<Body>>> {
         let visit = request.extensions_mut().remove::<Visit>();
         let Some(visit) = visit.filter(|_| !self.context.drain.is_cancelled()) else {
             Counter::HandshakesFailed(HandshakeReason::Draining).tick();
@@ -137,8 +142,8 @@ impl Routes {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             return Err(Box::new(answer));
         };
-        match agree(request, kind) {
-            Ok(handshake) => Ok((handshake.answer, handshake.pending, visit)),
+        match agree(request, spoken) {
+            Ok(handshake) => Ok((handshake, visit)),
             Err(error) => {
                 Counter::HandshakesFailed(error.reason()).tick();
                 debug!(address = %visit.address, %error, "Handshake refused.");

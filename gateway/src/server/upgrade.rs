@@ -10,13 +10,10 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 
 use crate::limits::UPGRADE_TIMEOUT;
-use crate::metrics::{HandshakeReason, SessionKind};
+use crate::metrics::HandshakeReason;
 
 /// Subprotocol of agents.
 pub(crate) const EDGE_SUBPROTOCOL: &str = "lockgate.edge.v1";
-
-/// Subprotocol of people's programs.
-pub(crate) const CLIENT_SUBPROTOCOL: &str = "lockgate.client.v1";
 
 /// Why a request does not become a WebSocket.
 #[derive(Debug, thiserror::Error)]
@@ -25,10 +22,10 @@ pub(crate) enum HandshakeError {
     #[error("this address speaks WebSocket only: {0}")]
     NotWebSocket(String),
     /// A WebSocket, but none of the protocols it offers is spoken here.
-    #[error("this address speaks the subprotocol {wanted}; {}", offered_text(offered))]
+    #[error("this address speaks the subprotocol {}; {}", spoken.join(" or "), offered_text(offered))]
     Subprotocol {
         /// What is spoken here.
-        wanted: &'static str,
+        spoken: Vec<&'static str>,
         /// What was offered, as it came.
         offered: String,
     },
@@ -66,13 +63,19 @@ impl HandshakeError {
 
 /// An agreed handshake: the answer to give now, and the socket that there will be afterwards.
 #[derive(Debug)]
-pub(crate) struct Handshake {
+pub(crate) struct Handshake<P> {
     pub(crate) answer: Response<Body>,
     pub(crate) pending: PendingSocket,
+    /// What both speak.
+    pub(crate) protocol: P,
 }
 
-/// Checks the request against what `kind` of peers must ask for.
-pub(crate) fn agree(request: &mut Request<Body>, kind: SessionKind) -> Result<Handshake, HandshakeError> {
+/// Checks the request, which must offer one of the protocols that are spoken at its address: the first of them
+/// that it does is agreed upon.
+pub(crate) fn agree<P: Copy>(
+    request: &mut Request<Body>,
+    spoken: &[(&'static str, P)],
+) -> Result<Handshake<P>, HandshakeError> {
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let mut head = Request::new(());
     head.method_mut().clone_from(request.method());
@@ -83,15 +86,13 @@ pub(crate) fn agree(request: &mut Request<Body>, kind: SessionKind) -> Result<Ha
         .map(|()| Body::empty());
     let upgrade = upgrade.ok_or_else(|| HandshakeError::NotWebSocket("no upgrade is possible here".to_owned()))?;
 
-    let wanted = match kind {
-        SessionKind::Edge => EDGE_SUBPROTOCOL,
-        SessionKind::Client => CLIENT_SUBPROTOCOL,
+    let agreed = spoken.iter().find(|(name, _)| offers(request.headers(), name));
+    let Some((name, protocol)) = agreed.copied() else {
+        let spoken = spoken.iter().map(|(name, _)| *name).collect();
+        return Err(HandshakeError::Subprotocol { spoken, offered: offered(request.headers()) });
     };
-    if !offers(request.headers(), wanted) {
-        return Err(HandshakeError::Subprotocol { wanted, offered: offered(request.headers()) });
-    }
-    answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(wanted));
-    Ok(Handshake { answer, pending: PendingSocket { upgrade } })
+    answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+    Ok(Handshake { answer, pending: PendingSocket { upgrade }, protocol })
 }
 
 fn offers(headers: &HeaderMap, wanted: &str) -> bool {
@@ -152,10 +153,10 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_is_spoken_and_what_was_offered() {
-        let wanted = CLIENT_SUBPROTOCOL;
-        let none = HandshakeError::Subprotocol { wanted, offered: String::new() }.to_string();
-        assert!(none.contains("names none") && none.contains(wanted), "{none}");
-        let other = HandshakeError::Subprotocol { wanted, offered: "mqtt".into() }.to_string();
+        let spoken = vec!["one", "two"];
+        let none = HandshakeError::Subprotocol { spoken: spoken.clone(), offered: String::new() }.to_string();
+        assert!(none.contains("names none") && none.contains("the subprotocol one or two;"), "{none}");
+        let other = HandshakeError::Subprotocol { spoken, offered: "mqtt".into() }.to_string();
         assert!(other.contains("\"mqtt\""), "{other}");
     }
 }

@@ -7,7 +7,7 @@ use lockgate_proto::wire::client_frame::Request;
 use lockgate_proto::wire::server_frame::Body;
 use lockgate_proto::wire::subscribe::Start;
 use lockgate_runtime::dial::Dialer;
-use lockgate_runtime::link::{Closed, Link, LinkOptions, Received};
+use lockgate_runtime::link::{Closed, Link, LinkOptions, MessageKind, Received};
 use prost::Message;
 use tokio::time::timeout;
 
@@ -22,9 +22,14 @@ pub(crate) struct Client {
 }
 
 pub(crate) async fn dial(world: &World) -> Link {
+    dial_offering(world, "lockgate.client.v1", MessageKind::Binary).await
+}
+
+/// `subprotocols`: what the header says.
+pub(crate) async fn dial_offering(world: &World, subprotocols: &'static str, messages: MessageKind) -> Link {
     let url = format!("ws://{}", world.bound.listen).parse().unwrap();
-    let options = LinkOptions::client_at_client();
-    Dialer::new(url, "/v1/client", "lockgate.client.v1", options, None).unwrap().dial(None).await.unwrap()
+    let options = LinkOptions { messages, ..LinkOptions::client_at_client() };
+    Dialer::new(url, "/v1/client", subprotocols, options, None).unwrap().dial(None).await.unwrap()
 }
 
 pub(crate) fn subscribe(start: Start) -> wire::Subscribe {
@@ -37,7 +42,12 @@ pub(crate) fn live() -> wire::Subscribe {
 
 impl Client {
     pub(crate) async fn new(world: &World) -> Client {
-        Client { link: dial(world).await, next_id: 1, heard: VecDeque::new() }
+        Client::over(dial(world).await)
+    }
+
+    /// Over a link that has agreed on Protobuf.
+    pub(crate) fn over(link: Link) -> Client {
+        Client { link, next_id: 1, heard: VecDeque::new() }
     }
 
     /// Connects with a token that sees the whole site.

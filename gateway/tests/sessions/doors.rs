@@ -43,7 +43,8 @@ async fn a_handshake_that_is_none_is_refused_in_plain_words() {
     let request = upgrade("/v1/client", "connection: close\r\nsec-websocket-protocol: lockgate.edge.v1\r\n");
     let wrong = exchange(world.bound.listen, &request).await;
     assert_eq!(wrong.status, 400);
-    assert!(wrong.body.contains("lockgate.client.v1") && wrong.body.contains("lockgate.edge.v1"), "{}", wrong.body);
+    let spoken = "speaks the subprotocol lockgate.client.v1 or lockgate.client.v1+json; the request offers";
+    assert!(wrong.body.contains(spoken) && wrong.body.contains("lockgate.edge.v1"), "{}", wrong.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ mod client;
 mod doors;
 mod fake_log;
 mod flow;
+mod json;
 mod outage;
 mod rooms;
 mod slow_readers;
