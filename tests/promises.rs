@@ -3,6 +3,7 @@
 mod captures;
 mod disk;
 mod exactly_once;
+mod json;
 mod resume;
 mod secure;
 mod time;

@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod loss;
 pub mod program;
 pub mod proxy;
+pub mod python;
 pub mod random;
 pub mod redis;
 pub mod wait;

@@ -4,12 +4,20 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use lockgate_tests::python;
 
-use crate::steps::{cargo, has, root, run, say};
+use crate::steps::{cargo, has, root, run, say, succeeds};
 
-/// A Debian package that tests need, and the program by which one sees that it is there.
-const PACKAGES: [(&str, &str, &str); 2] = [("mosquitto", "mosquitto", "-h"), ("faketime", "faketime", "--version")];
+/// A Debian package that tests need, and how one sees that it is there.
+type Package = (&'static str, fn() -> bool);
+
+const PACKAGES: [Package; 3] = [
+    ("mosquitto", || has("mosquitto", "-h")),
+    ("faketime", || has("faketime", "--version")),
+    // Debian's Python comes without what fills a new environment.
+    ("python3-venv", || succeeds("python3", &["-c", "import ensurepip, venv"])),
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -29,6 +37,7 @@ pub(crate) fn verify(options: &Options) -> Result<()> {
 fn all(options: &Options) -> Result<()> {
     let nextest = nextest()?;
     install_packages()?;
+    install_python()?;
     if options.only.is_none() {
         run(cargo().args(["fmt", "--all", "--check"]))?;
         run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))?;
@@ -63,8 +72,7 @@ fn nextest() -> Result<PathBuf> {
 
 /// Installs what is missing, where we may; else says what a person must do.
 fn install_packages() -> Result<()> {
-    let missing: Vec<&str> =
-        PACKAGES.iter().filter(|(_, program, flag)| !has(program, flag)).map(|(package, ..)| *package).collect();
+    let missing: Vec<&str> = PACKAGES.iter().filter(|(_, is_there)| !is_there()).map(|(package, _)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -76,4 +84,16 @@ fn install_packages() -> Result<()> {
     let mut install = Command::new("apt-get");
     install.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "install", "-y", "--no-install-recommends"]);
     run(install.args(missing))
+}
+
+/// Makes the tests' Python environment, where it is missing or another one is required.
+fn install_python() -> Result<()> {
+    if python::is_ready() {
+        return Ok(());
+    }
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(python::folder()))?;
+    let mut install = Command::new(python::program());
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+    run(install.arg(python::requirements()))?;
+    python::set_ready().context("cannot note what was installed")
 }
