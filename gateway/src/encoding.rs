@@ -117,7 +117,11 @@ fn from_json(bytes: &[u8]) -> Result<wire::ClientFrame, FrameError> {
 fn refused(field: String, error: &serde_json::Error) -> FrameError {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
-    let problem = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    let mut problem = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    // What the generated reader says of a number that is none, or not of the field's kind.
+    if problem.contains("untagged enum") {
+        problem = "a whole number was expected, from 0, as a number or a string";
+    }
     // It may quote what came, a token even.
     FrameError::Json { line, column, field, problem: problem.chars().take(PROBLEM_CHARS_MAX).collect() }
 }
@@ -174,6 +178,11 @@ mod tests {
             "no ClientFrame in JSON: line 2, column 24, subscribe.site: invalid type: integer `7`, expected a string"
         );
         assert_eq!(told("{\"id\": 1"), "no ClientFrame in JSON: line 1, column 8: EOF while parsing an object");
+        let broken = told(r#"{"id":1,"subscribe":{"last":2.5}}"#);
+        assert!(
+            broken.ends_with("subscribe.last: a whole number was expected, from 0, as a number or a string"),
+            "{broken}"
+        );
         assert_eq!(told("{} {}"), "no ClientFrame in JSON: line 1, column 4: trailing characters");
         let filter = told(r#"{"id":1,"subscribe":{"filter":{"devices":["a",{}]}}}"#);
         assert!(filter.contains("subscribe.filter.devices[1]: "), "{filter}");

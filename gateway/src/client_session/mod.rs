@@ -1,8 +1,9 @@
 //! Client sessions: one task for each connection of a person's program.
 //!
-//! `request` reads what is asked, `reply` writes what is told, `connect` lets in, `session` is the loop,
-//! `answer` and `subscribe` do what was asked. A session holds no entries: what its client has not taken
-//! waits in the room's ring and in the log, and `cursor_logic` decides from which of the two it goes on.
+//! `request` checks what is asked, `reply` puts into words what is told (how either is written is
+//! `crate::encoding`'s business), `connect` lets in, `session` is the loop, `answer` and `subscribe` do what was
+//! asked. A session holds no entries: what its client has not taken waits in the room's ring and in the log, and
+//! `cursor_logic` decides from which of the two it goes on.
 
 mod answer;
 mod connect;
