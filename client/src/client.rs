@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use lockgate_proto::attendance::Present;
 use lockgate_proto::ids::{DeviceName, Site, Tenant};
 use lockgate_proto::wire;
 use lockgate_proto::wire::client_frame::Request;
@@ -91,6 +92,15 @@ impl Client {
         let (site, device) = (site.as_str().to_owned(), device.as_str().to_owned());
         match self.connection.ask(Request::GetShadow(wire::GetShadow { site, device })).await? {
             Body::Shadow(reply) => convert::shadow(reply.shadow.ok_or(ClientError::WrongAnswer)?),
+            _ => Err(ClientError::WrongAnswer),
+        }
+    }
+
+    /// Who is in a site's room: agents and people.
+    pub async fn presence(&mut self, site: &Site) -> Result<Vec<Present>, ClientError> {
+        let request = Request::ListPresence(wire::ListPresence { site: site.as_str().to_owned() });
+        match self.connection.ask(request).await? {
+            Body::PresenceList(list) => list.attendees.into_iter().map(convert::present).collect(),
             _ => Err(ClientError::WrongAnswer),
         }
     }

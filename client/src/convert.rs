@@ -1,7 +1,10 @@
 //! Answers of the client link to domain types. Nothing outside `connection`, `subscription` and this file
 //! sees the wire.
 
-use lockgate_proto::convert::{ConvertError, entry_from_wire, gap_from_wire, instant_from_wire, reason_from_wire};
+use lockgate_proto::attendance::Present;
+use lockgate_proto::convert::{
+    ConvertError, attendee_from_wire, entry_from_wire, gap_from_wire, instant_from_wire, reason_from_wire,
+};
 use lockgate_proto::entry::{AgentGap, Entry, EntryBody};
 use lockgate_proto::gap::GapReason;
 use lockgate_proto::ids::{AgentName, DeviceName};
@@ -93,7 +96,13 @@ pub(crate) fn summary(device: wire::DeviceSummary) -> Result<DeviceSummary, Clie
         last_seen: instant_from_wire(device.last_seen_us),
         metrics: device.metrics,
         online: device.online,
+        agent_here: device.agent_here,
     })
+}
+
+pub(crate) fn present(present: wire::Attendance) -> Result<Present, ClientError> {
+    let attendee = attendee_from_wire(present.attendee)?;
+    Ok(Present { attendee, connections: present.connections, since: UnixMicros(present.since_us) })
 }
 
 pub(crate) fn loss(loss: wire::AgentLoss) -> Result<AgentLoss, ClientError> {
@@ -131,6 +140,7 @@ mod tests {
             let _shadow = parsed(&bytes).map(shadow);
             let _summary = parsed(&bytes).map(summary);
             let _loss = parsed(&bytes).map(loss);
+            let _present = parsed(&bytes).map(present);
             let _entry = parsed(&bytes).map(entry);
             let _frame = parsed::<wire::ServerFrame>(&bytes);
         }

@@ -126,6 +126,8 @@ pub struct DeviceSummary {
     pub metrics: u32,
     /// `None`: never told.
     pub online: Option<bool>,
+    /// Whether its agent is connected; `None`: the gateway does not say.
+    pub agent_here: Option<bool>,
 }
 
 /// What became of an agent's records: `produced = stored + lost + pending`.

@@ -1,6 +1,6 @@
 //! The Rust client of Lockgate: what a site's devices say, live and from the log.
 //!
-//! [`Client`] is one connection to a gateway, for questions: devices, shadows, losses. [`Client::subscribe`]
+//! [`Client`] is one connection to a gateway, for questions: devices, shadows, presence, losses. [`Client::subscribe`]
 //! turns it into a [`Subscription`], whose [`Event`]s come in the log's order. A subscription reconnects by
 //! itself and goes on where it stood: it misses nothing and sees nothing twice, and where that can't be, it
 //! says so. Nothing runs behind the caller's back: a subscription works while its `next` is awaited, and a

@@ -279,7 +279,8 @@ impl Subscription {
             | Body::Unsubscribed(_)
             | Body::DeviceList(_)
             | Body::Shadow(_)
-            | Body::Loss(_) => Ok(()),
+            | Body::Loss(_)
+            | Body::PresenceList(_) => Ok(()),
         }
     }
 

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use lockgate_proto::attendance::Attendee;
+use lockgate_proto::ids::{RoomId, UserName};
 use lockgate_runtime::clock::Clock;
-use lockgate_token::SigningKey;
+use lockgate_token::{Grant, SigningKey};
 use tokio_util::sync::CancellationToken;
 
+use crate::attendance::{Attendance, Place};
 use crate::backbone::Backbone;
 use crate::config::Config;
+use crate::edge_session::Alarms;
 use crate::room::RoomsHandle;
 
 /// Handles and settings; cheap to clone.
@@ -16,8 +20,18 @@ pub(crate) struct Context {
     pub(crate) config: Arc<Config>,
     pub(crate) backbone: Arc<dyn Backbone>,
     pub(crate) rooms: RoomsHandle,
+    pub(crate) attendance: Attendance,
+    pub(crate) alarms: Alarms,
     pub(crate) key: Arc<SigningKey>,
     pub(crate) clock: Clock,
     /// Sessions shall end and peers go elsewhere.
     pub(crate) drain: CancellationToken,
+}
+
+impl Context {
+    /// Counts the holder of a token as being in a room, as long as the place is kept. `None`: people are not counted.
+    pub(crate) fn place(&self, grant: &Grant, room: &RoomId) -> Option<Place> {
+        let name = UserName::new(grant.subject()).ok().filter(|_| self.config.presence.users)?;
+        Some(self.attendance.enter(room.clone(), Attendee::User(name)))
+    }
 }

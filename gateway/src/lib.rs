@@ -13,6 +13,7 @@ pub mod encoding;
 pub mod limits;
 pub mod metrics;
 
+mod attendance;
 mod auth;
 mod context;
 mod engine;

@@ -31,6 +31,8 @@ pub enum Counter {
     EdgeBytes,
     /// Records refused as unusable.
     EdgeRecordsRejected,
+    /// Alarms for people to look into.
+    AlarmsRaised,
     /// Steps that the backbone has stored.
     StepsDone,
     /// Entries in those steps.
@@ -158,6 +160,7 @@ impl Counter {
             Counter::EdgePublishes => "lockgate_gateway_edge_publishes_total",
             Counter::EdgeBytes => "lockgate_gateway_edge_bytes_total",
             Counter::EdgeRecordsRejected => "lockgate_gateway_edge_records_rejected_total",
+            Counter::AlarmsRaised => "lockgate_gateway_alarms_raised_total",
             Counter::StepsDone => "lockgate_gateway_steps_done_total",
             Counter::StepsEntries => "lockgate_gateway_steps_entries_total",
             Counter::StepsRefused => "lockgate_gateway_steps_refused_total",

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockgate_proto::ids::InstanceId;
 use lockgate_runtime::Supervisor;
 use lockgate_runtime::clock::Clock;
 use lockgate_token::SigningKey;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::attendance::{Attendance, AttendanceTask};
 use crate::backbone::{Backbone, Health};
 use crate::config::Config;
 use crate::context::Context;
+use crate::edge_session::Alarms;
 use crate::limits::METRICS_CONNECTIONS_MAX;
 use crate::metrics::{self, Gauge, InstallError};
 use crate::room::Registry;
@@ -61,10 +64,22 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
         watch_health(health, stop).await;
         Ok(())
     });
+    let attendance = Attendance::new(parts.clock.clone());
+    let task = AttendanceTask {
+        attendance: attendance.clone(),
+        backbone: Arc::clone(&parts.backbone),
+        instance: InstanceId(lockgate_runtime::random()),
+    };
+    supervisor.spawn("attendance", |stop| async move {
+        task.run(stop).await;
+        Ok(())
+    });
     let context = Context {
         config: Arc::clone(&config),
         backbone: parts.backbone,
         rooms,
+        attendance,
+        alarms: Alarms::default(),
         key: Arc::new(parts.key),
         clock: parts.clock,
         drain: supervisor.draining(),

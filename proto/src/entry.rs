@@ -1,5 +1,6 @@
 //! One item of a room's log.
 
+use crate::attendance::Turn;
 use crate::gap::Gap;
 use crate::ids::{AgentName, DeviceName};
 use crate::position::{Position, Stamp};
@@ -57,6 +58,10 @@ pub enum EntryBody {
     Gap(AgentGap),
     /// Records told as lost have come after all; `gap.range` is what is no longer missing.
     GapWithdrawn(AgentGap),
+    /// An agent or a person has come, or has left.
+    Attendance(Turn),
+    /// Something that people must look into.
+    Alarm(Alarm),
     /// Something that a later version knows. Its place in the log counts all the same.
     Unknown,
 }
@@ -69,6 +74,8 @@ impl EntryBody {
             EntryBody::Presence(_) => Some(EntryKind::Presence),
             EntryBody::Gap(_) => Some(EntryKind::Gap),
             EntryBody::GapWithdrawn(_) => Some(EntryKind::GapWithdrawn),
+            EntryBody::Attendance(_) => Some(EntryKind::Attendance),
+            EntryBody::Alarm(_) => Some(EntryKind::Alarm),
             EntryBody::Unknown => None,
         }
     }
@@ -78,7 +85,11 @@ impl EntryBody {
         match self {
             EntryBody::Telemetry(telemetry) => Some(&telemetry.device),
             EntryBody::Presence(presence) => Some(&presence.device),
-            EntryBody::Gap(_) | EntryBody::GapWithdrawn(_) | EntryBody::Unknown => None,
+            EntryBody::Gap(_)
+            | EntryBody::GapWithdrawn(_)
+            | EntryBody::Attendance(_)
+            | EntryBody::Alarm(_)
+            | EntryBody::Unknown => None,
         }
     }
 }
@@ -88,18 +99,45 @@ impl EntryBody {
 pub enum EntryKind {
     /// Readings.
     Telemetry,
-    /// Coming and going.
+    /// A device's coming and going.
     Presence,
     /// A loss.
     Gap,
     /// A loss that was none.
     GapWithdrawn,
+    /// An agent's or a person's coming and going.
+    Attendance,
+    /// Something to look into.
+    Alarm,
 }
 
 impl EntryKind {
-    /// All kinds.
-    pub const ALL: [EntryKind; 4] =
-        [EntryKind::Telemetry, EntryKind::Presence, EntryKind::Gap, EntryKind::GapWithdrawn];
+    /// All kinds, each at the place of its number.
+    pub const ALL: [EntryKind; 6] = [
+        EntryKind::Telemetry,
+        EntryKind::Presence,
+        EntryKind::Gap,
+        EntryKind::GapWithdrawn,
+        EntryKind::Attendance,
+        EntryKind::Alarm,
+    ];
+
+    /// The number under which stores know the kind; never given to another one.
+    pub fn number(self) -> u8 {
+        match self {
+            EntryKind::Telemetry => 0,
+            EntryKind::Presence => 1,
+            EntryKind::Gap => 2,
+            EntryKind::GapWithdrawn => 3,
+            EntryKind::Attendance => 4,
+            EntryKind::Alarm => 5,
+        }
+    }
+
+    /// The kind of a number.
+    pub fn from_number(number: u8) -> Option<EntryKind> {
+        EntryKind::ALL.get(usize::from(number)).copied()
+    }
 
     /// The kind's word in output, stores and metrics.
     pub fn as_str(self) -> &'static str {
@@ -108,6 +146,35 @@ impl EntryKind {
             EntryKind::Presence => "presence",
             EntryKind::Gap => "gap",
             EntryKind::GapWithdrawn => "gap_withdrawn",
+            EntryKind::Attendance => "attendance",
+            EntryKind::Alarm => "alarm",
+        }
+    }
+}
+
+/// Something that people must look into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// What it is.
+    pub kind: AlarmKind,
+    /// The agent that it is about, if it is about one.
+    pub agent: Option<AgentName>,
+    /// What a person can act on.
+    pub text: String,
+}
+
+/// The kinds of alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AlarmKind {
+    /// Two agents hold one identity.
+    AgentTwice,
+}
+
+impl AlarmKind {
+    /// The kind's word in output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlarmKind::AgentTwice => "agent_twice",
         }
     }
 }

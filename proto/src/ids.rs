@@ -92,6 +92,10 @@ name! {
     AgentName
 }
 name! {
+    /// A person, by the subject of a token.
+    UserName
+}
+name! {
     /// A device's name, unique in its site. Any printable text, blanks and slashes included.
     DeviceName
 }
@@ -129,6 +133,10 @@ impl fmt::Display for AgentId {
         write!(f, "{}/{}", self.room, self.agent)
     }
 }
+
+/// One run of a gateway. Random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId(pub u64);
 
 /// One connection's claim to write an agent's ledger. Random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

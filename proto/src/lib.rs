@@ -20,6 +20,7 @@ pub mod time;
 pub mod convert;
 pub mod wire;
 
+pub mod attendance;
 pub mod backoff;
 pub mod clock;
 pub mod ledger;

@@ -103,3 +103,10 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(35);
 const _: () = assert!(RECORD_BYTES_MAX * 2 <= EDGE_MESSAGE_BYTES_MAX);
 const _: () = assert!(PUBLISH_BYTES_TARGET * 2 <= EDGE_MESSAGE_BYTES_MAX);
 const _: () = assert!(PING_INTERVAL.as_millis() * 2 < IDLE_TIMEOUT.as_millis());
+
+/// What an instance says of who is in a room stands for so long; it says it again three times as often. Longer than
+/// the pauses that must not look like leaving.
+pub const ATTENDANCE_LEASE: Duration = Duration::from_secs(30);
+
+/// Whoever loses its last connection is waited for so long before it counts as gone.
+pub const LEAVE_GRACE: Duration = Duration::from_secs(10);

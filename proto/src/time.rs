@@ -25,6 +25,12 @@ impl UnixMicros {
 pub struct MonoTime(pub Duration);
 
 impl MonoTime {
+    /// The clock's start.
+    pub const ZERO: MonoTime = MonoTime(Duration::ZERO);
+
+    /// Later than any instant that comes.
+    pub const MAX: MonoTime = MonoTime(Duration::MAX);
+
     /// Time since an earlier instant; zero if that instant is later.
     pub fn since(self, earlier: MonoTime) -> Duration {
         self.0.saturating_sub(earlier.0)

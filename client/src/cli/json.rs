@@ -1,6 +1,7 @@
 //! JSON lines for programs: one object a line, `kind` first. Keys are only ever added.
 
 use lockgate_client::{DeviceShadow, DeviceSummary, Event};
+use lockgate_proto::attendance::Present;
 use lockgate_proto::entry::{AgentGap, Entry, EntryBody, EntryHeader};
 use lockgate_proto::gap::{Gap, TimeSpan};
 use lockgate_proto::reading::{Quality, Reading, Value};
@@ -106,6 +107,50 @@ struct PresenceLine<'r> {
     place: Place,
 }
 
+/// Someone in a room.
+#[derive(Serialize)]
+struct AttendeeJson<'r> {
+    who: &'static str,
+    name: &'r str,
+    connections: u32,
+    since: Option<String>,
+}
+
+impl<'r> AttendeeJson<'r> {
+    fn of(present: &'r Present) -> AttendeeJson<'r> {
+        let (who, name) = (present.attendee.kind(), present.attendee.name());
+        AttendeeJson { who, name, connections: present.connections, since: rfc3339(present.since) }
+    }
+}
+
+#[derive(Serialize)]
+struct AttendanceLine<'r> {
+    kind: &'static str,
+    #[serde(flatten)]
+    attendee: AttendeeJson<'r>,
+    here: bool,
+    #[serde(flatten)]
+    place: Place,
+}
+
+#[derive(Serialize)]
+struct PresentLine<'r> {
+    kind: &'static str,
+    #[serde(flatten)]
+    attendee: AttendeeJson<'r>,
+}
+
+#[derive(Serialize)]
+struct AlarmLine<'r> {
+    kind: &'static str,
+    alarm: &'static str,
+    /// The agent that it is about.
+    about: Option<String>,
+    text: &'r str,
+    #[serde(flatten)]
+    place: Place,
+}
+
 #[derive(Serialize)]
 struct GapLine {
     kind: &'static str,
@@ -153,6 +198,8 @@ struct DeviceLine<'r> {
     device: &'r str,
     agent: &'r str,
     online: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_here: Option<bool>,
     last_seen: Option<String>,
     metrics: u64,
 }
@@ -189,6 +236,11 @@ impl Notice {
     }
 }
 
+/// Someone in a room.
+pub(super) fn present(lines: &mut Lines, present: &Present) -> Result<(), CliError> {
+    lines.json(&PresentLine { kind: "present", attendee: AttendeeJson::of(present) })
+}
+
 /// A device of a list.
 pub(super) fn device(lines: &mut Lines, summary: &DeviceSummary) -> Result<(), CliError> {
     lines.json(&DeviceLine {
@@ -196,6 +248,7 @@ pub(super) fn device(lines: &mut Lines, summary: &DeviceSummary) -> Result<(), C
         device: summary.device.as_str(),
         agent: summary.agent.as_str(),
         online: summary.online,
+        agent_here: summary.agent_here,
         last_seen: summary.last_seen.and_then(rfc3339),
         metrics: summary.metrics.into(),
     })
@@ -206,7 +259,8 @@ pub(super) fn shadow(lines: &mut Lines, shadow: &DeviceShadow) -> Result<(), Cli
     let (device, agent) = (shadow.device.as_str(), shadow.agent.as_str());
     let last_seen = shadow.last_seen.and_then(rfc3339);
     let metrics = shadow.metrics.len() as u64;
-    lines.json(&DeviceLine { kind: "device", device, agent, online: shadow.online, last_seen, metrics })?;
+    let (online, agent_here) = (shadow.online, None);
+    lines.json(&DeviceLine { kind: "device", device, agent, online, agent_here, last_seen, metrics })?;
     for metric in &shadow.metrics {
         let said = Said::of("shadow", device, &metric.reading);
         lines.json(&ShadowLine { said, agent, received_at: rfc3339(metric.received_at) })?;
@@ -269,6 +323,19 @@ fn entry(lines: &mut Lines, entry: &Entry) -> Result<(), CliError> {
         }),
         EntryBody::Gap(gap) => lines.json(&gap_line("gap", gap)),
         EntryBody::GapWithdrawn(gap) => lines.json(&gap_line("gap_withdrawn", gap)),
+        EntryBody::Attendance(turn) => lines.json(&AttendanceLine {
+            kind: "attendance",
+            attendee: AttendeeJson::of(&turn.who),
+            here: turn.here,
+            place: Place::of(header),
+        }),
+        EntryBody::Alarm(alarm) => lines.json(&AlarmLine {
+            kind: "alarm",
+            alarm: alarm.kind.as_str(),
+            about: alarm.agent.as_ref().map(ToString::to_string),
+            text: &alarm.text,
+            place: Place::of(header),
+        }),
         EntryBody::Unknown => lines.json(&Notice {
             offset: Some(header.position.offset.0),
             position: Some(position(header.position)),

@@ -5,6 +5,7 @@ mod devices;
 mod json;
 mod loss;
 mod output;
+mod presence;
 mod shadow;
 mod text;
 mod token;
@@ -43,6 +44,8 @@ enum Command {
     Devices(devices::DevicesArgs),
     /// Show the last known values of a device
     Shadow(shadow::ShadowArgs),
+    /// List the agents and people that are connected to a site
+    Presence(presence::PresenceArgs),
     /// Show what became of all records of a site: produced, stored, lost, still to come
     Loss(loss::LossArgs),
     /// Make a token, with the gateway's key
@@ -122,6 +125,7 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Watch(args) => watch::run(args).await,
             Command::Devices(args) => devices::run(args).await,
             Command::Shadow(args) => shadow::run(args).await,
+            Command::Presence(args) => presence::run(args).await,
             Command::Loss(args) => loss::run(args).await,
             Command::Token(args) => token::run(&args),
         }

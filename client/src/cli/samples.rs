@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use lockgate_client::{AgentLoss, DeviceShadow, DeviceSummary, Event, NotRecovered, ShadowMetric};
-use lockgate_proto::entry::{AgentGap, Entry, EntryBody, EntryHeader, Origin};
+use lockgate_proto::attendance::{Attendee, Present, Turn};
+use lockgate_proto::entry::{AgentGap, Alarm, AlarmKind, Entry, EntryBody, EntryHeader, Origin};
 use lockgate_proto::gap::{Gap, GapReason, TimeSpan};
-use lockgate_proto::ids::{AgentName, DeviceName, MetricName};
+use lockgate_proto::ids::{AgentName, DeviceName, MetricName, UserName};
 use lockgate_proto::loss::{Lost, Totals};
 use lockgate_proto::position::{Offset, Position, Stamp};
 use lockgate_proto::ranges::SeqRange;
@@ -38,6 +39,16 @@ fn entry(offset: u64, backlog: bool, body: EntryBody) -> Event {
     Event::Entry(Box::new(Entry { header, body }))
 }
 
+/// An entry that was made of no record.
+fn told(offset: u64, body: EntryBody) -> Event {
+    let header = EntryHeader { position: at(offset), previous: Stamp(0), received_at: NOON, origin: None };
+    Event::Entry(Box::new(Entry { header, body }))
+}
+
+pub(super) fn present(name: &str, connections: u32) -> Present {
+    Present { attendee: Attendee::User(UserName::new(name).unwrap()), connections, since: NOON }
+}
+
 fn gap(reason: GapReason, first: u64, last: Seq) -> AgentGap {
     let range = SeqRange::new(Seq::new(first), last).unwrap();
     let span = TimeSpan { from: Some(NOON.offset_by(-60_000_000)), to: None };
@@ -60,12 +71,16 @@ pub(super) fn events() -> Vec<Event> {
     let telemetry = Telemetry { device: device.clone(), readings: readings(), historical: false };
     let presence = Presence { device, online: false, at: NOON, retained: true };
     let lost = gap(GapReason::Evicted, 12, Seq::new(41));
+    let agent = Some(AgentName::new("pi").unwrap());
+    let alarm = Alarm { kind: AlarmKind::AgentTwice, agent, text: "two agents hold one identity".to_owned() };
     vec![
         entry(1, true, EntryBody::Telemetry(telemetry)),
         entry(2, false, EntryBody::Presence(presence)),
         entry(3, false, EntryBody::Gap(lost.clone())),
         entry(4, false, EntryBody::GapWithdrawn(lost)),
         entry(5, false, EntryBody::Unknown),
+        told(6, EntryBody::Attendance(Turn { who: present("ann", 2), here: true })),
+        told(7, EntryBody::Alarm(alarm)),
         Event::Lagged { after: at(5), through: at(1_500) },
         Event::NotRecovered { reason: NotRecovered::Diverged, position: at(7) },
         Event::Degraded { reason: "disk full".to_owned() },
@@ -91,8 +106,10 @@ pub(super) fn devices() -> Vec<DeviceSummary> {
         last_seen,
         metrics: 3,
         online,
+        agent_here: Some(true),
     };
-    vec![device("pump 1", Some(true), Some(NOON)), device("a rather long name", None, None)]
+    let away = DeviceSummary { agent_here: Some(false), ..device("fan", Some(true), Some(NOON)) };
+    vec![device("pump 1", Some(true), Some(NOON)), device("a rather long name", None, None), away]
 }
 
 pub(super) fn loss() -> AgentLoss {

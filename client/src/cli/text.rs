@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::tz::TimeZone;
 use lockgate_client::{DeviceShadow, DeviceSummary, Event, NotRecovered};
+use lockgate_proto::attendance::Present;
 use lockgate_proto::entry::{AgentGap, Entry, EntryBody, EntryHeader};
 use lockgate_proto::reading::{Quality, Reading, Value};
 use lockgate_proto::time::UnixMicros;
@@ -91,6 +92,16 @@ impl Painter {
                 let came = format!("{} after all, from {}: {}", styled(GOOD, "arrived"), gap.agent, numbers(gap));
                 lines.text(format!("{}  {came}", self.time(entry.header.received_at)));
             }
+            EntryBody::Attendance(turn) => {
+                let word = if turn.here { styled(GOOD, "here") } else { styled(DIM, "gone") };
+                let who = printable(&turn.who.attendee.to_string());
+                lines.text(format!("{}  {}  {word}", self.time(entry.header.received_at), styled(NAME, who)));
+            }
+            EntryBody::Alarm(alarm) => {
+                let about = alarm.agent.as_ref().map_or_else(String::new, |agent| format!(" of {agent}"));
+                let what = format!("{}{about}: {}", styled(BAD, "alarm"), printable(&alarm.text));
+                lines.text(format!("{}  {what}", self.time(entry.header.received_at)));
+            }
             EntryBody::Unknown => {
                 let what = note(DIM, "an entry of a kind that this version does not know");
                 lines.text(format!("{}  {what}", self.time(entry.header.received_at)));
@@ -156,8 +167,19 @@ impl Painter {
         for device in devices {
             let agent = pad(&mut agent_chars, device.agent.as_str());
             let seen = device.last_seen.map_or_else(|| "never".to_owned(), |time| self.plain_time(time));
-            let (name, state) = (self.device(device.device.as_str()), online(device.online));
+            let (name, state) = (self.device(device.device.as_str()), state(device));
             lines.text(format!("{name}  {agent}  {state}  {:>7}  {seen}", device.metrics));
+        }
+    }
+
+    /// A table of who is in a room.
+    pub(super) fn presence(&self, lines: &mut Lines, present: &[Present]) {
+        let width = present.iter().map(|one| printable(one.attendee.name()).chars().count()).fold(4, usize::max);
+        lines.text(styled(DIM, format!("{:<5}  {:<width$}  {:>11}  SINCE", "KIND", "NAME", "CONNECTIONS")));
+        for one in present {
+            let (kind, name) = (one.attendee.kind(), printable(one.attendee.name()));
+            let name = styled(NAME, format!("{name:<width$}"));
+            lines.text(format!("{kind:<5}  {name}  {:>11}  {}", one.connections, self.plain_time(one.since)));
         }
     }
 
@@ -206,6 +228,14 @@ fn numbers(gap: &AgentGap) -> String {
         (false, records) => format!("{} records", count(records)),
     };
     format!("{how_many} ({} {} of epoch {})", gap.gap.lane, gap.gap.range, gap.gap.epoch)
+}
+
+/// What is known of a device now. Where its agent is away, it is what was known last, and is not told.
+fn state(device: &DeviceSummary) -> String {
+    match device.agent_here {
+        Some(false) => styled(WARN, "no link"),
+        Some(true) | None => online(device.online),
+    }
 }
 
 fn online(online: Option<bool>) -> String {

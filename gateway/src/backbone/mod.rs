@@ -10,6 +10,7 @@
 //!   engine whose store went back and grew anew gives other stamps, so that everyone can see it.
 //! * A **feed** carries what was committed, in the order of the log, after the commit, or says that it lagged.
 //! * A **snapshot**'s position is never newer than its shadows.
+//! * Who is in a room is one **book** of all instances' sheets: each coming and each leaving is one entry.
 
 pub mod embedded;
 mod feed;
@@ -23,6 +24,7 @@ mod types;
 pub mod conformance;
 
 use async_trait::async_trait;
+use lockgate_proto::attendance::{Present, Sheet};
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::Position;
@@ -78,6 +80,18 @@ pub trait Backbone: Send + Sync + 'static {
 
     /// The ledgers of the room's agents, by name: what was stored, what is lost, what is still to come.
     async fn ledgers(&self, room: &RoomId) -> Result<Vec<(AgentName, Ledger)>, BackboneError>;
+
+    /// Adds entries that are made of no agent's record. After an error they may be there or not.
+    async fn append(&self, room: &RoomId, entries: &[NewEntry]) -> Result<(), BackboneError>;
+
+    /// Says who is in a room at one instance. Who comes or leaves by that, over all instances, becomes entries.
+    async fn attend(&self, room: &RoomId, sheet: &Sheet) -> Result<(), BackboneError>;
+
+    /// Who is in the room, at all instances.
+    async fn present(&self, room: &RoomId) -> Result<Vec<Present>, BackboneError>;
+
+    /// Gives up, in all rooms, what instances said that are heard of no more.
+    async fn expire_attendance(&self) -> Result<(), BackboneError>;
 
     /// Everything that is committed after [`Feed::start`].
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError>;

@@ -1,7 +1,8 @@
 //! What of a step can be done before the store has it: by the many who ask, not by the one that all wait for.
 
 use bytes::Bytes;
-use lockgate_proto::convert::{encode_entry, encode_record};
+use lockgate_proto::attendance::Turn;
+use lockgate_proto::convert::{encode_attendance_body, encode_entry, encode_record};
 use lockgate_proto::entry::{EntryHeader, Origin};
 use lockgate_proto::ids::{AgentName, DeviceName};
 use lockgate_proto::position::{Position, Stamp};
@@ -60,6 +61,19 @@ impl PreparedEntry {
             bytes: placed(position, newest.stamp, &self.rest),
         }
     }
+}
+
+/// The entries that tell who came and who left.
+pub(super) fn turn_entries(turns: &[Turn], now: UnixMicros) -> Vec<NewEntry> {
+    let entry = |turn: &Turn| NewEntry {
+        received_at: now,
+        origin: None,
+        kind: EntryKind::Attendance,
+        device: None,
+        body: encode_attendance_body(turn),
+        shadow: Vec::new(),
+    };
+    turns.iter().map(entry).collect()
 }
 
 /// The encoded entry, of which `rest` is all but its place.

@@ -15,6 +15,7 @@ use crate::backbone::{Backbone, BackboneError};
 use crate::client_session::filter::Filter;
 use crate::client_session::reply;
 use crate::client_session::request::RequestError;
+use crate::context::Context;
 use crate::metrics::Counter;
 
 /// What a client is told to wait before it asks a backbone again that could not answer.
@@ -40,12 +41,26 @@ pub(super) fn forbidden(field: &'static str, what: &str) -> RequestError {
     RequestError::new(wire::ErrorCode::Forbidden, field, message)
 }
 
-pub(super) async fn devices(backbone: &dyn Backbone, grant: &Arc<Grant>, site: &Site) -> Result<Body, RequestError> {
-    let room = enter(grant, site, "list_devices.site")?;
+pub(super) async fn devices(context: &Context, grant: &Arc<Grant>, site: &Site) -> Result<Body, RequestError> {
+    let (backbone, room) = (&context.backbone, enter(grant, site, "list_devices.site")?);
     let mut devices = backbone.devices(&room).await.map_err(|error| unavailable(&error))?;
+    let here = if context.config.presence.agents {
+        Some(backbone.present(&room).await.map_err(|error| unavailable(&error))?)
+    } else {
+        None
+    };
     let visible = Filter::default().within(grant, &room);
-    devices.retain(|device| visible.wants(Some(&device.device)));
-    Ok(reply::device_list(site, devices))
+    devices.retain(|device| visible.wants_device(&device.device));
+    Ok(reply::device_list(site, devices, here.as_deref()))
+}
+
+pub(super) async fn presence(backbone: &dyn Backbone, grant: &Grant, site: &Site) -> Result<Body, RequestError> {
+    let room = enter(grant, site, "list_presence.site")?;
+    if !grant.allows(Action::ReadRoom(&room)) {
+        return Err(forbidden("list_presence.site", &format!("all of the site {site:?}, and so not who is there")));
+    }
+    let present = backbone.present(&room).await.map_err(|error| unavailable(&error))?;
+    Ok(reply::presence_list(site, present))
 }
 
 pub(super) async fn shadow(

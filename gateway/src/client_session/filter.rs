@@ -6,6 +6,8 @@ use std::sync::Arc;
 use lockgate_proto::ids::{DeviceName, RoomId};
 use lockgate_token::{Action, Grant};
 
+use crate::backbone::{EntryKind, LoggedEntry};
+
 /// Lets entries pass by the device that they are about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
@@ -40,10 +42,17 @@ impl Filter {
         self.devices.is_some() || self.allowed.is_some()
     }
 
-    /// Whether an entry about this device passes. One that is about none, a gap, concerns everyone: any
-    /// device's records may be among the lost ones.
-    pub(crate) fn wants(&self, device: Option<&DeviceName>) -> bool {
-        let Some(device) = device else { return true };
+    /// Whether an entry passes. One that is about no device, a gap, concerns everyone: any device's records may
+    /// be among the lost ones. Who comes and goes is for those who see all of the room.
+    pub(crate) fn wants(&self, entry: &LoggedEntry) -> bool {
+        match &entry.device {
+            Some(device) => self.wants_device(device),
+            None => entry.kind != EntryKind::Attendance || !self.leaves_out(),
+        }
+    }
+
+    /// Whether anything about this device passes.
+    pub(crate) fn wants_device(&self, device: &DeviceName) -> bool {
         self.devices.as_ref().is_none_or(|devices| devices.contains(device)) && self.may_see(device)
     }
 
@@ -59,6 +68,7 @@ mod tests {
     use lockgate_token::Identity;
 
     use super::*;
+    use crate::room::tests::device_entry;
 
     fn device(name: &str) -> DeviceName {
         DeviceName::new(name).unwrap()
@@ -67,10 +77,13 @@ mod tests {
     #[test]
     fn named_devices_pass_and_gaps_pass_always() {
         let filter = Filter::of_devices([device("pump")]);
-        assert!(filter.wants(Some(&device("pump"))));
-        assert!(!filter.wants(Some(&device("fan"))));
-        assert!(filter.wants(None));
-        assert!(Filter::of_devices([]).wants(Some(&device("fan"))));
+        assert!(filter.wants(&device_entry(1, 1, "pump")));
+        assert!(!filter.wants(&device_entry(1, 1, "fan")));
+        let about_none = |kind| LoggedEntry { device: None, kind, ..device_entry(1, 1, "pump") };
+        assert!(filter.wants(&about_none(EntryKind::Gap)));
+        assert!(!filter.wants(&about_none(EntryKind::Attendance)));
+        let all = Filter::of_devices([]);
+        assert!(all.wants(&device_entry(1, 1, "fan")) && all.wants(&about_none(EntryKind::Attendance)));
     }
 
     #[test]
@@ -83,8 +96,8 @@ mod tests {
         let grant = Arc::new(Grant { tenant, identity, id: "1".into(), issued_at, expires_at });
 
         let all = Filter::of_devices([]).within(&grant, &room);
-        assert!(all.wants(Some(&device("pump-1"))));
-        assert!(!all.wants(Some(&device("fan"))));
+        assert!(all.wants(&device_entry(1, 1, "pump-1")));
+        assert!(!all.wants(&device_entry(1, 1, "fan")));
         assert_eq!(all.forbidden(), None);
         let named = Filter::of_devices([device("fan"), device("pump-1")]).within(&grant, &room);
         assert_eq!(named.forbidden(), Some(&device("fan")));

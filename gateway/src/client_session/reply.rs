@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use lockgate_proto::convert::{instant_to_wire, quality_to_wire, value_to_wire};
-use lockgate_proto::ids::{DeviceName, Site};
+use lockgate_proto::attendance::{Attendee, Present};
+use lockgate_proto::convert::{attendee_to_wire, instant_to_wire, quality_to_wire, value_to_wire};
+use lockgate_proto::ids::{AgentName, DeviceName, Site};
 use lockgate_proto::position::Position;
 use lockgate_proto::wire;
 use lockgate_proto::wire::server_frame::Body;
@@ -62,15 +63,31 @@ pub(crate) fn lagged(site: &Site, after: Position, through: Position) -> Body {
     })
 }
 
-pub(crate) fn device_list(site: &Site, devices: Vec<DeviceSummary>) -> Body {
+/// `here`: who is in the room, where agents are counted.
+pub(crate) fn device_list(site: &Site, devices: Vec<DeviceSummary>, here: Option<&[Present]>) -> Body {
+    let is_here = |agent: &AgentName| {
+        let same = |present: &Present| matches!(&present.attendee, Attendee::Agent(name) if name == agent);
+        here.map(|here| here.iter().any(same))
+    };
     let devices = devices.into_iter().map(|summary| wire::DeviceSummary {
         device: summary.device.as_str().to_owned(),
         agent: summary.agent.as_str().to_owned(),
         last_seen_us: instant_to_wire(summary.last_seen),
         metrics: u32::try_from(summary.metrics).unwrap_or(u32::MAX),
         online: summary.online,
+        agent_here: is_here(&summary.agent),
     });
     Body::DeviceList(wire::DeviceList { site: site.as_str().to_owned(), devices: devices.collect() })
+}
+
+pub(crate) fn presence_list(site: &Site, present: Vec<Present>) -> Body {
+    let attendees = present.into_iter().map(|present| wire::Attendance {
+        attendee: Some(attendee_to_wire(&present.attendee)),
+        here: true,
+        connections: present.connections,
+        since_us: present.since.0,
+    });
+    Body::PresenceList(wire::PresenceList { site: site.as_str().to_owned(), attendees: attendees.collect() })
 }
 
 pub(crate) fn shadow_reply(site: &Site, at: Position, device: DeviceShadow) -> Body {

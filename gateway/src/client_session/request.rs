@@ -55,6 +55,8 @@ pub(crate) enum Question {
     GetShadow(Site, DeviceName),
     /// What was lost, by agent.
     GetLoss(Site),
+    /// Who is in the room.
+    ListPresence(Site),
 }
 
 /// From where on, and which.
@@ -146,6 +148,9 @@ fn check(request: wire::client_frame::Request) -> Result<Request, RequestError> 
             site("get_shadow.site", &name)?,
             DeviceName::new(device).map_err(|error| bad_name("get_shadow.device", &error))?,
         )),
+        Wire::ListPresence(wire::ListPresence { site: name }) => {
+            Request::Ask(Question::ListPresence(site("list_presence.site", &name)?))
+        }
         Wire::GetLoss(wire::GetLoss { site: name }) => Request::Ask(Question::GetLoss(site("get_loss.site", &name)?)),
     })
 }

@@ -219,8 +219,9 @@ impl Session<'_> {
                 let message = format!("there is no subscription of {site:?} on this connection");
                 Err(RequestError::new(wire::ErrorCode::NotFound, "unsubscribe.site", message))
             }
-            Question::ListDevices(site) => answer::devices(backbone, &self.grant, &site).await,
+            Question::ListDevices(site) => answer::devices(&self.context, &self.grant, &site).await,
             Question::GetShadow(site, device) => answer::shadow(backbone, &self.grant, &site, &device).await,
+            Question::ListPresence(site) => answer::presence(backbone, &self.grant, &site).await,
             Question::GetLoss(site) => answer::loss(backbone, &self.grant, &site).await,
         }
     }

@@ -58,7 +58,8 @@ pub(super) async fn open(
     let asked_since = matches!(request.start, Start::Since(_));
     let subscribed = state(encoding, &site, &filter, asked_since, opened)
         .ok_or_else(|| RequestError::new(wire::ErrorCode::Limited, "subscribe.snapshot", SNAPSHOT_TOO_LARGE))?;
-    Ok(Opening { subscription: Subscription::new(site, filter, cursor, events), subscribed, entries })
+    let subscription = Subscription::new(site, filter, cursor, events).held_by(context.place(grant, &room));
+    Ok(Opening { subscription, subscribed, entries })
 }
 
 const SNAPSHOT_TOO_LARGE: &str =
@@ -149,7 +150,7 @@ fn state(
     opened: Opened,
 ) -> Option<wire::Subscribed> {
     let mut snapshot = opened.snapshot.map(|snapshot| snapshot.devices).unwrap_or_default();
-    snapshot.retain(|shadow| filter.wants(Some(&shadow.device)));
+    snapshot.retain(|shadow| filter.wants_device(&shadow.device));
     let (position, not_recovered, filtered) = (opened.position, opened.not_recovered, filter.leaves_out());
     let subscribed = reply::subscribed(site, asked_since, Begun { position, not_recovered, snapshot, filtered });
     (encoding.size(&subscribed) <= SNAPSHOT_BYTES_MAX).then_some(subscribed)

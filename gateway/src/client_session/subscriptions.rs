@@ -7,6 +7,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::ReusableBoxFuture;
 
+use crate::attendance::Place;
 use crate::backbone::LoggedEntry;
 use crate::client_session::cursor_logic::Cursor;
 use crate::client_session::filter::Filter;
@@ -23,18 +24,25 @@ pub(crate) struct Subscription {
     pub(crate) cursor: Cursor,
     next: ReusableBoxFuture<'static, Heard>,
     _open: GaugeGuard,
+    /// Counts the person as being in the room.
+    _place: Option<Place>,
 }
 
 impl Subscription {
     /// Listens to what `events` brings from now on.
     pub(crate) fn new(site: Site, filter: Filter, cursor: Cursor, events: Receiver<RoomEvent>) -> Subscription {
         let next = ReusableBoxFuture::new(hear(events));
-        Subscription { site, filter, cursor, next, _open: Gauge::SubscriptionsOpen.hold() }
+        Subscription { site, filter, cursor, next, _open: Gauge::SubscriptionsOpen.hold(), _place: None }
+    }
+
+    /// The same, for someone who is in the room as long as it lasts.
+    pub(crate) fn held_by(self, place: Option<Place>) -> Subscription {
+        Subscription { _place: place, ..self }
     }
 
     /// What of a batch of its room goes to the client, after the first `skip` entries.
     pub(crate) fn select(&self, encoding: Encoding, batch: &Batch, skip: usize) -> Selected {
-        batch.select(encoding, &self.site, skip, |device| self.filter.wants(device))
+        batch.select(encoding, &self.site, skip, |entry| self.filter.wants(entry))
     }
 
     /// The same of entries that were read from the log for it alone: what it does not want is not even framed.
@@ -43,7 +51,7 @@ impl Subscription {
         encoding: Encoding,
         mut entries: Vec<LoggedEntry>,
     ) -> impl Iterator<Item = Selected> + use<'_> {
-        entries.retain(|entry| self.filter.wants(entry.device.as_ref()));
+        entries.retain(|entry| self.filter.wants(entry));
         let batches = Batch::cut(&self.site, &entries.into());
         batches.into_iter().map(move |batch| batch.select(encoding, &self.site, 0, |_| true))
     }

@@ -40,6 +40,8 @@ pub struct Config {
     pub edge: EdgeConfig,
     /// Terms for clients.
     pub client: ClientConfig,
+    /// Who is told of.
+    pub presence: PresenceConfig,
     /// How long the backbone keeps entries.
     pub retention: RetentionConfig,
     /// The backbone that gateways share; without one, the embedded one.
@@ -101,6 +103,15 @@ pub struct ClientConfig {
     pub lag_entries_max: u64,
 }
 
+/// `[presence]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresenceConfig {
+    /// Agents that come and go are entries of their room.
+    pub agents: bool,
+    /// People who come and go are.
+    pub users: bool,
+}
+
 /// `[retention]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionConfig {
@@ -130,6 +141,7 @@ impl Default for Config {
                 ping_interval: PING_INTERVAL,
             },
             client: ClientConfig { ping_interval: PING_INTERVAL, subscriptions_max: 64, lag_entries_max: 10_000 },
+            presence: PresenceConfig { agents: true, users: true },
             retention: RetentionConfig { age: 30 * DAY, bytes: 1_024 * MIB },
             redis: None,
         }
@@ -170,6 +182,11 @@ impl Config {
         });
         let edge = root.section("edge", |table| Some(EdgeConfig::check(table, default.edge)));
         let client = root.section("client", |table| Some(ClientConfig::check(table, default.client)));
+        let presence = root.section("presence", |table| {
+            let agents = table.or("agents", default.presence.agents, Item::boolean);
+            let users = table.or("users", default.presence.users, Item::boolean);
+            Some(PresenceConfig { agents, users })
+        });
         let retention = root.section("retention", |table| {
             let age = table.or("age", default.retention.age, |item| item.duration(MINUTE..=36_500 * DAY));
             let bytes = table.or("bytes", default.retention.bytes, |item| item.bytes(MIB..=MIB * MIB));
@@ -184,6 +201,7 @@ impl Config {
             auth: auth?,
             edge: edge?,
             client: client?,
+            presence: presence?,
             retention: retention?,
             redis,
         })

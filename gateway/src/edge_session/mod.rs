@@ -4,7 +4,9 @@
 //! backbone (one at a time, while frames go on being read) and rings its timer. When the backbone can't be
 //! reached the machine asks again: the connection stays, and nothing is acknowledged.
 
+mod alarm;
 mod calls;
 mod session;
 
+pub(crate) use alarm::Alarms;
 pub(crate) use session::{Visitor, run};

@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lockgate_proto::attendance::Attendee;
 use lockgate_proto::convert::{decode_agent_frame, encode_gateway_frame};
 use lockgate_proto::ids::{AgentId, SessionId};
 use lockgate_proto::link::close::CloseCode;
-use lockgate_proto::link::frame::{AgentFrame, LinkLimits};
+use lockgate_proto::link::frame::{AgentFrame, GatewayFrame, LinkLimits};
 use lockgate_proto::link::gateway::{Action, Alarm, EdgeConfig, EdgeSession, Input as MachineInput, Now};
 use lockgate_token::Grant;
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::attendance::Place;
 use crate::context::Context;
+use crate::edge_session::alarm;
 use crate::edge_session::calls::{self, Call};
 use crate::limits::{DRAIN_PATIENCE, RECONNECT_AFTER_DRAIN};
 use crate::metrics::{Counter, Gauge, SessionKind};
@@ -66,6 +69,7 @@ async fn serve(peer: &mut Peer, session: SessionId, visitor: Visitor, context: C
         timer: None,
         expires: now + Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(EXPIRY_FARTHEST),
         drained_at: None,
+        place: None,
         context,
     };
     let end = match shell.run(actions).await {
@@ -91,6 +95,8 @@ struct Shell<'p> {
     expires: Instant,
     /// When we close by ourselves, after the agent was told to go.
     drained_at: Option<Instant>,
+    /// Counts the agent as being in its room, once it was welcomed.
+    place: Option<Place>,
 }
 
 /// What the loop gathers.
@@ -172,10 +178,20 @@ impl Shell<'_> {
             Action::Step(step) => {
                 self.call = Some(calls::step(Arc::clone(&self.context.backbone), self.agent.clone(), step));
             }
-            Action::Send(frame) => self.peer.feed(encode_gateway_frame(&frame)).await?,
+            Action::Send(frame) => {
+                if matches!(frame, GatewayFrame::Welcome(_)) && self.context.config.presence.agents {
+                    let attendee = Attendee::Agent(self.agent.agent.clone());
+                    self.place = Some(self.context.attendance.enter(self.agent.room.clone(), attendee));
+                }
+                self.peer.feed(encode_gateway_frame(&frame)).await?;
+            }
             Action::Close { code, why } => return Err(End::close(code, why)),
             Action::ArmTimer(at) => self.timer = Some(self.context.clock.tokio_instant(at)),
-            Action::Alarm(alarm) => tell(&alarm),
+            Action::Alarm(Alarm::AgentTwice) => alarm::agent_twice(&self.context, &self.agent).await,
+            Action::Alarm(Alarm::Rejected { origin, reason }) => {
+                Counter::EdgeRecordsRejected.tick();
+                warn!(epoch = %origin.epoch, lane = %origin.lane, seq = %origin.seq, reason, "Record can't be used.");
+            }
         }
         Ok(())
     }
@@ -194,18 +210,6 @@ fn read(frame: Bytes) -> Option<MachineInput> {
         Err(error) => {
             Counter::FramesBad(SessionKind::Edge).tick();
             Some(MachineInput::BadFrame(error.to_string()))
-        }
-    }
-}
-
-fn tell(alarm: &Alarm) {
-    match alarm {
-        Alarm::AgentTwice => {
-            warn!("Two agents hold one identity: a copied card, or two programs on one queue. One was refused.");
-        }
-        Alarm::Rejected { origin, reason } => {
-            Counter::EdgeRecordsRejected.tick();
-            warn!(epoch = %origin.epoch, lane = %origin.lane, seq = %origin.seq, reason, "Record can't be used.");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use lockgate_proto::ids::{DeviceName, Site};
+use lockgate_proto::ids::Site;
 use lockgate_proto::position::Position;
 
 use crate::backbone::LoggedEntry;
@@ -66,9 +66,9 @@ impl Batch {
         encoding: Encoding,
         site: &Site,
         skip: usize,
-        wants: impl Fn(Option<&DeviceName>) -> bool,
+        wants: impl Fn(&LoggedEntry) -> bool,
     ) -> Selected {
-        let wanted = self.entries.iter().enumerate().skip(skip).filter(|(_, entry)| wants(entry.device.as_ref()));
+        let wanted = self.entries.iter().enumerate().skip(skip).filter(|(_, entry)| wants(entry));
         let count = wanted.clone().count();
         if count == 0 {
             return Selected::Nothing;
@@ -118,7 +118,7 @@ mod tests {
     fn a_filter_leaves_out_other_devices_and_says_when_nothing_is_left() {
         let entries: Vec<_> = (1..=4).map(|n| device_entry(1, n, if n % 2 == 0 { "even" } else { "odd" })).collect();
         let batch = Batch::cut(&site(), &entries.clone().into()).remove(0);
-        let even = |device: Option<&DeviceName>| device.is_some_and(|device| device.as_str() == "even");
+        let even = |entry: &LoggedEntry| entry.device.as_ref().is_some_and(|device| device.as_str() == "even");
         let expected = frame_delivery(site().as_str(), [&entries[1].bytes, &entries[3].bytes].into_iter());
         assert_eq!(batch.select(Encoding::Protobuf, &site(), 0, even), Selected::Frame(expected, 2));
         let Selected::Frame(json, 2) = batch.select(Encoding::Json, &site(), 1, even) else { panic!("two pass") };

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lockgate_gateway::backbone::{
     Backbone, BackboneError, DeviceShadow, DeviceSummary, EntryKind, Feed, FeedItem, Health, LogRead, LoggedEntry,
-    Opened, ReadLimit, Snapshot, Step, Stepped,
+    NewEntry, Opened, ReadLimit, Snapshot, Step, Stepped,
 };
+use lockgate_proto::attendance::{Present, Sheet};
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::{Offset, Position, Stamp};
@@ -122,6 +123,22 @@ impl Backbone for FakeLog {
 
     async fn ledgers(&self, _: &RoomId) -> Result<Vec<(AgentName, Ledger)>, BackboneError> {
         nothing()
+    }
+
+    async fn append(&self, _: &RoomId, _: &[NewEntry]) -> Result<(), BackboneError> {
+        nothing()
+    }
+
+    async fn attend(&self, _: &RoomId, _: &Sheet) -> Result<(), BackboneError> {
+        Ok(())
+    }
+
+    async fn present(&self, _: &RoomId) -> Result<Vec<Present>, BackboneError> {
+        nothing()
+    }
+
+    async fn expire_attendance(&self) -> Result<(), BackboneError> {
+        Ok(())
     }
 
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError> {

@@ -8,6 +8,7 @@ mod fake_log;
 mod flow;
 mod json;
 mod outage;
+mod presence;
 mod rooms;
 mod slow_readers;
 mod world;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lockgate_gateway::backbone::{
-    Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, Opened, ReadLimit,
-    Snapshot, Step, Stepped,
+    Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, NewEntry, Opened,
+    ReadLimit, Snapshot, Step, Stepped,
 };
+use lockgate_proto::attendance::{Present, Sheet};
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::Position;
@@ -92,6 +93,26 @@ impl Backbone for Fickle {
     async fn ledgers(&self, room: &RoomId) -> Result<Vec<(AgentName, Ledger)>, BackboneError> {
         self.up()?;
         self.inner.ledgers(room).await
+    }
+
+    async fn append(&self, room: &RoomId, entries: &[NewEntry]) -> Result<(), BackboneError> {
+        self.up()?;
+        self.inner.append(room, entries).await
+    }
+
+    async fn attend(&self, room: &RoomId, sheet: &Sheet) -> Result<(), BackboneError> {
+        self.up()?;
+        self.inner.attend(room, sheet).await
+    }
+
+    async fn present(&self, room: &RoomId) -> Result<Vec<Present>, BackboneError> {
+        self.up()?;
+        self.inner.present(room).await
+    }
+
+    async fn expire_attendance(&self) -> Result<(), BackboneError> {
+        self.up()?;
+        self.inner.expire_attendance().await
     }
 
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError> {

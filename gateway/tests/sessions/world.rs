@@ -59,6 +59,9 @@ impl World {
         let mut config = Config { data: folder.path().to_owned(), ..Config::default() };
         config.server.listen = "127.0.0.1:0".parse().unwrap();
         config.metrics.listen = "127.0.0.1:0".parse().unwrap();
+        // Tests that count entries count those that they cause themselves.
+        config.presence.agents = false;
+        config.presence.users = false;
         configure(&mut config);
         let key = || SigningKey::from_bytes(&[7; 32]);
         let supervisor = Supervisor::new();

@@ -126,7 +126,11 @@ impl Backbone {
                     prop_assert!(set.contains_range(told.gap.range), "withdrawn but never told: {:?}", told);
                     set.remove(told.gap.range);
                 }
-                EntryBody::Telemetry(_) | EntryBody::Presence(_) | EntryBody::Unknown => {
+                EntryBody::Telemetry(_)
+                | EntryBody::Presence(_)
+                | EntryBody::Attendance(_)
+                | EntryBody::Alarm(_)
+                | EntryBody::Unknown => {
                     let origin = entry.origin.as_ref().expect("a record has an origin");
                     let new = stored.entry((origin.epoch, origin.lane)).or_default().insert_one(origin.seq);
                     prop_assert!(new, "stored twice: {:?}", origin);

@@ -23,7 +23,7 @@ pub(super) const NOON: UnixMicros = UnixMicros(1_700_000_000_000_000);
 /// More than any case stores.
 pub(super) const ALL: ReadLimit = ReadLimit { entries_max: 100_000, bytes_max: usize::MAX };
 
-pub(super) fn room(site: &str) -> RoomId {
+pub(crate) fn room(site: &str) -> RoomId {
     RoomId { tenant: Tenant::new("acme").unwrap(), site: Site::new(site).unwrap() }
 }
 

@@ -4,6 +4,7 @@
 //! becomes a test of its own. Cases know nothing of the engine but the trait and what a world can do to it.
 
 mod agent;
+mod attendance;
 mod faults;
 mod feeds;
 mod logs;
@@ -19,12 +20,17 @@ use lockgate_proto::time::UnixMicros;
 
 use super::Backbone;
 
+pub(crate) use agent::room;
+pub(crate) use attendance::*;
 pub(crate) use faults::*;
 pub(crate) use feeds::*;
 pub(crate) use logs::*;
 pub(crate) use retention::*;
 pub(crate) use shadows::*;
 pub(crate) use steps::*;
+
+/// How long what an instance says stands in every world.
+pub(crate) const LEASE: Duration = Duration::from_millis(400);
 
 /// What a world's logs keep, unless a case says otherwise: everything.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +61,9 @@ pub(crate) trait World: Send {
 
     /// The store takes writes again.
     async fn mend_store(&mut self);
+
+    /// Lets so much time pass, by the clock that leases run by.
+    async fn pass(&mut self, span: Duration);
 
     /// Applies retention as of this time, to the end.
     async fn trim(&mut self, now: UnixMicros);
@@ -90,6 +99,12 @@ macro_rules! conformance_suite {
             a_device_goes_over_to_the_agent_that_tells_of_it_now,
             a_snapshot_knows_all_up_to_its_position,
             devices_are_listed_by_name,
+            coming_and_leaving_are_entries_told_once,
+            people_at_two_instances_are_counted_together,
+            who_was_at_an_instance_that_died_leaves_after_the_lease,
+            who_is_in_a_room_outlives_a_crash,
+            instances_that_speak_at_once_lose_nobody,
+            entries_of_no_record_take_their_place_in_the_log,
             age_drops_entries_and_the_newest_stays,
             bytes_drop_entries_and_the_newest_stays,
             a_reader_behind_what_was_dropped_is_told,

@@ -52,7 +52,7 @@ impl<'store> Appender<'store> {
                 entry.previous.0.cast_signed(),
                 received_at,
                 bytes_through,
-                kind_number(entry.kind),
+                entry.kind.number(),
                 entry.device.as_ref().map(DeviceName::as_str),
                 &entry.bytes[..],
             ])
@@ -162,8 +162,8 @@ fn position(row: &Row<'_>) -> rusqlite::Result<Position> {
 
 fn logged(row: &Row<'_>) -> rusqlite::Result<LoggedEntry> {
     let previous: i64 = row.get(2)?;
-    let kind = usize::try_from(row.get::<_, i64>(3)?).ok().and_then(|number| EntryKind::ALL.get(number));
-    let kind = *kind.ok_or_else(|| damaged(3, "an entry is of no known kind"))?;
+    let kind = u8::try_from(row.get::<_, i64>(3)?).ok().and_then(EntryKind::from_number);
+    let kind = kind.ok_or_else(|| damaged(3, "an entry is of no known kind"))?;
     let device = match row.get_ref(4)?.as_str_or_null() {
         Ok(None) => None,
         Ok(Some(text)) => Some(DeviceName::new(text).map_err(|_| damaged(4, "an entry's device has no name"))?),
@@ -177,15 +177,6 @@ fn logged(row: &Row<'_>) -> rusqlite::Result<LoggedEntry> {
         kind,
         bytes: Bytes::copy_from_slice(bytes),
     })
-}
-
-fn kind_number(kind: EntryKind) -> i64 {
-    match kind {
-        EntryKind::Telemetry => 0,
-        EntryKind::Presence => 1,
-        EntryKind::Gap => 2,
-        EntryKind::GapWithdrawn => 3,
-    }
 }
 
 /// A column that holds what nobody stored there.

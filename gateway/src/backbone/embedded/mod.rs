@@ -8,6 +8,7 @@
 //! Write-ahead log with `synchronous=FULL`: what was answered is on the disk. Offsets, stamps and the steps'
 //! compare-and-set are safe because one thread does them all. The queue is bounded; whoever finds it full waits.
 
+mod attendance;
 mod feeds;
 mod log;
 mod reader;
@@ -27,16 +28,18 @@ use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lockgate_proto::attendance::{Present, Sheet};
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
+use lockgate_proto::limits::ATTENDANCE_LEASE;
 use lockgate_proto::position::Position;
 use lockgate_proto::seq::Epoch;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::stamps::Stamps;
 use super::{
-    Backbone, BackboneError, Clock, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, Opened, Random,
-    ReadLimit, Retention, Snapshot, Step, Stepped,
+    Backbone, BackboneError, Clock, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, NewEntry, Opened,
+    Random, ReadLimit, Retention, Snapshot, Step, Stepped,
 };
 use reader::Readers;
 use state::{OpenRequest, State, StepRequest};
@@ -61,6 +64,8 @@ pub struct EmbeddedOptions {
     pub maintenance_interval: Duration,
     /// How long a write waits for another program that holds the database.
     pub busy_timeout: Duration,
+    /// How long what an instance says of who is in a room stands.
+    pub attendance_lease: Duration,
     /// Tells what is too old.
     pub clock: Clock,
     /// Where stamps come from.
@@ -75,6 +80,7 @@ impl EmbeddedOptions {
             retention: Retention::default(),
             maintenance_interval: Duration::from_secs(10),
             busy_timeout: Duration::from_secs(5),
+            attendance_lease: ATTENDANCE_LEASE,
             clock,
             random,
         }
@@ -100,7 +106,7 @@ impl EmbeddedBackbone {
         let (health_told, health) = watch::channel(Health::Up);
         let writer = Writer {
             store,
-            state: State::new(Stamps::new(options.random)),
+            state: State::new(Stamps::new(options.random), options.attendance_lease),
             requests: queue,
             health: health_told,
             retention: options.retention,
@@ -239,6 +245,24 @@ impl Backbone for EmbeddedBackbone {
                 None => Ok(Vec::new()),
             })
             .await
+    }
+
+    async fn append(&self, room: &RoomId, entries: &[NewEntry]) -> Result<(), BackboneError> {
+        let bytes = entries.iter().map(|entry| entry.body.len()).sum();
+        self.call(bytes, |reply| Request::Append(room.clone(), entries.to_vec(), reply)).await
+    }
+
+    async fn attend(&self, room: &RoomId, sheet: &Sheet) -> Result<(), BackboneError> {
+        self.call(0, |reply| Request::Attend(room.clone(), sheet.clone(), reply)).await
+    }
+
+    async fn present(&self, room: &RoomId) -> Result<Vec<Present>, BackboneError> {
+        let room = room.clone();
+        Ok(self.readers.read(move |store| attendance::present(store, &room)).await?.present())
+    }
+
+    async fn expire_attendance(&self) -> Result<(), BackboneError> {
+        self.call(0, Request::ExpireAttendance).await
     }
 
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError> {

@@ -9,7 +9,8 @@ pub(super) const APPLICATION_ID: i32 = 0x4c6b_4774;
 ///
 /// `log.bytes_through` sums the bytes of all entries up to and with the row, trimmed ones included: the size of
 /// any stretch of a log is the difference of two rows. `shadows.metrics` is described in `shadows.rs`.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE rooms (
     id INTEGER PRIMARY KEY,
     tenant TEXT NOT NULL,
@@ -53,7 +54,14 @@ CREATE TABLE probe (
     id INTEGER PRIMARY KEY,
     filler BLOB NOT NULL
 ) STRICT;
-"];
+",
+    "
+CREATE TABLE attendance (
+    room INTEGER PRIMARY KEY,
+    book BLOB NOT NULL
+) STRICT;
+",
+];
 
 /// The version that this program writes.
 pub(super) fn version() -> i32 {

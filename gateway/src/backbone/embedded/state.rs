@@ -3,6 +3,7 @@
 //! All of it is a copy of rows, read when first needed. When a transaction fails, the copies are dropped.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use lockgate_proto::ids::{AgentId, AgentName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
@@ -96,16 +97,18 @@ pub(super) struct State {
     shadows: Shadows,
     stamps: Stamps,
     feeds: Feeds,
+    pub(super) attendance_lease: Duration,
 }
 
 impl State {
-    pub(super) fn new(stamps: Stamps) -> State {
+    pub(super) fn new(stamps: Stamps, attendance_lease: Duration) -> State {
         State {
             rooms: HashMap::new(),
             ledgers: HashMap::new(),
             shadows: Shadows::default(),
             stamps,
             feeds: Feeds::default(),
+            attendance_lease,
         }
     }
 
@@ -169,13 +172,29 @@ impl State {
         }
         write_ledger(store, row.id, row.session.0.cast_signed(), n.cast_signed(), &request.ledger)?;
         self.ledgers.insert(request.agent.clone(), LedgerRow { step: n, ..row });
-        let mut room = self.room(store, &request.agent.room)?;
-        let mut appender = log::Appender::new(store)?;
-        for entry in request.entries {
-            self.append(&mut appender, store, &request.agent.room, &mut room, entry)?;
-        }
-        self.rooms.insert(request.agent.room, room);
+        self.append_prepared(store, &request.agent.room, request.entries.into_iter())?;
         Ok(Ok(Stepped::Done))
+    }
+
+    /// Adds entries after the newest of a room.
+    pub(super) fn append_prepared(
+        &mut self,
+        store: &Connection,
+        room_id: &RoomId,
+        entries: impl Iterator<Item = PreparedEntry>,
+    ) -> Result<(), WriteError> {
+        let mut room = self.room(store, room_id)?;
+        let mut appender = log::Appender::new(store)?;
+        for entry in entries {
+            self.append(&mut appender, store, room_id, &mut room, entry)?;
+        }
+        self.rooms.insert(room_id.clone(), room);
+        Ok(())
+    }
+
+    /// The room's number; its row is made where it is missing.
+    pub(super) fn room_row(&mut self, store: &Connection, room: &RoomId) -> Result<i64, WriteError> {
+        Ok(self.room(store, room)?.id)
     }
 
     /// The room's live entries from now on.

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{EmbeddedBackbone, EmbeddedOptions, OpenError};
-use crate::backbone::conformance::{Keep, World, conformance_suite};
+use crate::backbone::conformance::{Keep, LEASE, World, conformance_suite};
 use crate::backbone::{Backbone, Retention};
 
 /// Distinct stamps for all stores of the test process: no history repeats another's.
@@ -36,6 +36,7 @@ pub(super) fn options(folder: &Path, keep: Keep, now: &Arc<AtomicI64>) -> Embedd
         // Tests say themselves when it is time.
         maintenance_interval: Duration::from_secs(3_600),
         busy_timeout: Duration::from_millis(20),
+        attendance_lease: LEASE,
         ..EmbeddedOptions::new(folder.to_owned(), clock, random)
     }
 }
@@ -106,6 +107,10 @@ impl World for FileWorld {
 
     async fn mend_store(&mut self) {
         self.intruder = None;
+    }
+
+    async fn pass(&mut self, span: Duration) {
+        self.now.fetch_add(i64::try_from(span.as_micros()).unwrap(), Ordering::Relaxed);
     }
 
     async fn trim(&mut self, now: UnixMicros) {

@@ -6,6 +6,7 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use lockgate_proto::attendance::Sheet;
 use lockgate_proto::ids::RoomId;
 use lockgate_proto::time::UnixMicros;
 use rusqlite::Connection;
@@ -15,7 +16,7 @@ use tracing::{debug, error, info, warn};
 use super::retention::{self, Horizon};
 use super::state::{OpenRequest, State, StepRequest, WriteError};
 use super::store::{FileId, Folder, FolderLock, meaning};
-use crate::backbone::{BackboneError, Clock, Feed, Health, Opened, Retention, Stepped};
+use crate::backbone::{BackboneError, Clock, Feed, Health, NewEntry, Opened, Retention, Stepped};
 
 /// LIMIT: one transaction takes at most so many requests; the others are the next one's.
 const GROUP_REQUESTS_MAX: usize = 1_024;
@@ -41,6 +42,9 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, BackboneError>>;
 pub(super) enum Request {
     Step(StepRequest, Reply<Stepped>),
     Open(OpenRequest, Reply<Opened>),
+    Append(RoomId, Vec<NewEntry>, Reply<()>),
+    Attend(RoomId, Sheet, Reply<()>),
+    ExpireAttendance(Reply<()>),
     Subscribe(RoomId, Reply<Feed>),
     /// All retention that is due, and a checkpoint.
     Maintain(Reply<()>),
@@ -77,6 +81,7 @@ pub(super) struct Writer {
 enum Answer {
     Step(Reply<Stepped>, Result<Stepped, BackboneError>),
     Open(Reply<Opened>, Result<Opened, BackboneError>),
+    Other(Reply<()>, Result<(), BackboneError>),
 }
 
 impl Writer {
@@ -117,7 +122,11 @@ impl Writer {
         drop(first.place);
         while let Some(request) = next.take() {
             match request {
-                Request::Step(..) | Request::Open(..) => next = self.write_group(request),
+                Request::Step(..)
+                | Request::Open(..)
+                | Request::Append(..)
+                | Request::Attend(..)
+                | Request::ExpireAttendance(..) => next = self.write_group(request),
                 Request::Subscribe(room, reply) => {
                     let feed = self.state.subscribe(&self.store, &room).map_err(|failure| meaning(&failure));
                     drop(reply.send(feed));
@@ -156,6 +165,23 @@ impl Writer {
                 Request::Open(open, reply) => {
                     let result = self.attempt(&mut outcome, |state, store| state.open(store, &open));
                     answers.push(Answer::Open(reply, result));
+                }
+                Request::Append(room, added, reply) => {
+                    entries += added.len();
+                    let result =
+                        self.attempt(&mut outcome, |state, store| state.append_all(store, &room, &added).map(Ok));
+                    answers.push(Answer::Other(reply, result));
+                }
+                Request::Attend(room, sheet, reply) => {
+                    let now = (self.clock)();
+                    let result =
+                        self.attempt(&mut outcome, |state, store| state.attend(store, &room, sheet, now).map(Ok));
+                    answers.push(Answer::Other(reply, result));
+                }
+                Request::ExpireAttendance(reply) => {
+                    let now = (self.clock)();
+                    let result = self.attempt(&mut outcome, |state, store| state.expire_attendance(store, now).map(Ok));
+                    answers.push(Answer::Other(reply, result));
                 }
                 other => {
                     behind = Some(other);
@@ -222,6 +248,7 @@ impl Writer {
             match answer {
                 Answer::Step(reply, result) => drop(reply.send(failed.clone().map_or(result, Err))),
                 Answer::Open(reply, result) => drop(reply.send(failed.clone().map_or(result, Err))),
+                Answer::Other(reply, result) => drop(reply.send(failed.clone().map_or(result, Err))),
             }
         }
     }

@@ -30,7 +30,7 @@ pub(super) fn encode(entries: &[PreparedEntry], stamps: &[Stamp]) -> Vec<u8> {
     for (entry, stamp) in entries.iter().zip(stamps) {
         let device = entry.device.as_ref().map_or("", DeviceName::as_str);
         block.extend_from_slice(&stamp.0.to_be_bytes());
-        block.push(kind_number(entry.kind));
+        block.push(entry.kind.number());
         block.extend_from_slice(&u16::try_from(device.len()).unwrap_or(u16::MAX).to_be_bytes());
         block.extend_from_slice(&u32::try_from(entry.rest.len()).unwrap_or(u32::MAX).to_be_bytes());
         block.extend_from_slice(device.as_bytes());
@@ -58,7 +58,7 @@ pub(super) fn decode(mut block: Bytes) -> Result<Vec<LoggedEntry>, BadBlock> {
 
 fn decode_entry(block: &mut Bytes, offset: Offset, previous: Stamp) -> Option<LoggedEntry> {
     let stamp = Stamp(block.try_get_u64().ok()?);
-    let kind = *EntryKind::ALL.get(usize::from(block.try_get_u8().ok()?))?;
+    let kind = EntryKind::from_number(block.try_get_u8().ok()?)?;
     let device_length = usize::from(block.try_get_u16().ok()?);
     let rest_length = usize::try_from(block.try_get_u32().ok()?).ok()?;
     if block.remaining() < device_length.checked_add(rest_length)? {
@@ -72,13 +72,4 @@ fn decode_entry(block: &mut Bytes, offset: Offset, previous: Stamp) -> Option<Lo
     };
     let position = Position { offset, stamp };
     Some(LoggedEntry { position, previous, device, kind, bytes: placed(position, previous, &rest) })
-}
-
-fn kind_number(kind: EntryKind) -> u8 {
-    match kind {
-        EntryKind::Telemetry => 0,
-        EntryKind::Presence => 1,
-        EntryKind::Gap => 2,
-        EntryKind::GapWithdrawn => 3,
-    }
 }

@@ -27,6 +27,26 @@ local function open(keys, args)
   return 'done'
 end
 
+-- Gives entries their places: logs them as one item, moves the head, publishes them. To be called before any other
+-- write, for the first of its own is one that the store may refuse.
+-- ARGV from `at` on: count of entries, stamp of the last one, when the newest was received (µs), bytes of all, block.
+local function append(head_key, log, live, args, at)
+  local count = tonumber(args[at])
+  if count == 0 then return end
+  local offset, stamp, bytes = 0, string.rep('\0', 8), 0
+  local head = redis.call('GET', head_key)
+  if head then
+    offset, bytes = struct.unpack('>I8', head, 1), struct.unpack('>I8', head, 17)
+    stamp = string.sub(head, 9, 16)
+  end
+  local block = struct.pack('>I8', offset + 1) .. stamp .. args[at + 4]
+  redis.call('XADD', log, string.format('%.0f-0', offset + count), 'b', block, 'r', args[at + 2], 'z',
+    string.format('%.0f', bytes))
+  head = struct.pack('>I8', offset + count) .. args[at + 1] .. struct.pack('>I8', bytes + tonumber(args[at + 3]))
+  redis.call('SET', head_key, head)
+  redis.call('SPUBLISH', live, block)
+end
+
 -- What a telling changes in a device's shadow. Only reads.
 local function plan(devices, shadow, agent, told)
   local generation, presence, online, seen, owner = 1, string.rep('\0', 16), '-', string.rep('\0', 8), agent
@@ -107,27 +127,12 @@ local function step(keys, args)
   end
   if at ~= before then return 'refused' end
 
-  local offset, stamp, bytes = 0, string.rep('\0', 8), 0
-  local head = redis.call('GET', keys[2])
-  if head then
-    offset, bytes = struct.unpack('>I8', head, 1), struct.unpack('>I8', head, 17)
-    stamp = string.sub(head, 9, 16)
-  end
   local plans = {}
   for index, told in ipairs(tellings(args, 11)) do
     plans[#plans + 1] = plan(keys[5], keys[5 + index], agent, told)
   end
 
-  local count = tonumber(args[6])
-  if count > 0 then
-    local block = struct.pack('>I8', offset + 1) .. stamp .. args[10]
-    -- The first write, for it is the one that the store itself may refuse.
-    redis.call('XADD', keys[3], string.format('%.0f-0', offset + count), 'b', block, 'r', args[8], 'z',
-      string.format('%.0f', bytes))
-    head = struct.pack('>I8', offset + count) .. args[7] .. struct.pack('>I8', bytes + tonumber(args[9]))
-    redis.call('SET', keys[2], head)
-    redis.call('SPUBLISH', keys[4], block)
-  end
+  append(keys[2], keys[3], keys[4], args, 6)
   redis.call('HSET', keys[1], agent, holder .. n .. args[5])
   for _, planned in ipairs(plans) do
     redis.call('HSET', keys[5], planned.device, planned.header)
@@ -135,6 +140,20 @@ local function step(keys, args)
       redis.call('HSET', planned.shadow, unpack(planned.set, first, math.min(first + UNPACKED_MAX - 1, #planned.set)))
     end
     if #planned.removed > 0 then redis.call('HDEL', planned.shadow, unpack(planned.removed)) end
+  end
+  return 'done'
+end
+
+-- Replaces a room's book, if it still is what was seen, and adds the entries that tell of the change.
+-- KEYS: book, head, log, live. ARGV: the book seen ('' for none), the new one ('' for none), then the entries.
+-- Without a key of a book ('-' as what was seen), only adds the entries.
+local function turn(keys, args)
+  if args[1] ~= '-' then
+    if (redis.call('GET', keys[1]) or '') ~= args[1] then return 'changed' end
+  end
+  append(keys[2], keys[3], keys[4], args, 3)
+  if args[1] ~= '-' then
+    if args[2] == '' then redis.call('DEL', keys[1]) else redis.call('SET', keys[1], args[2]) end
   end
   return 'done'
 end
@@ -163,4 +182,5 @@ end
 
 redis.register_function('@LIBRARY@_open', open)
 redis.register_function('@LIBRARY@_step', step)
+redis.register_function('@LIBRARY@_turn', turn)
 redis.register_function('@LIBRARY@_trim', trim)

@@ -8,6 +8,7 @@
 //! | `…:ledgers` | hash | by agent: session, claim, step, ledger |
 //! | `…:devices` | hash | by device: who tells of it, presence, last sign of life |
 //! | `…:shadow:DEVICE` | hash | by metric: order, time of receipt, reading |
+//! | `…:attendance` | string | who is in the room |
 //! | `…:live` | sharded channel | each step's entries, as they are in the log |
 
 use lockgate_proto::ids::{DeviceName, RoomId};
@@ -16,12 +17,18 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 /// Whatever could be taken for a part of a key's form is written as `%XX`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
+const ATTENDANCE: &str = ":attendance";
 const LOG: &str = ":log";
 const HEAD: &str = ":head";
 
 /// What the keys of all rooms' logs look like.
 pub(super) fn log_keys() -> String {
     format!("lockgate:{{*}}{LOG}")
+}
+
+/// What the keys of all rooms' books look like.
+pub(super) fn attendance_keys() -> String {
+    format!("lockgate:{{*}}{ATTENDANCE}")
 }
 
 /// The key of the head that belongs to a log.
@@ -31,6 +38,11 @@ pub(super) fn head_of(log: &str) -> Option<String> {
 
 /// A key that holds nothing: writing it shows whether the store takes writes.
 pub(super) const PROBE: &str = "lockgate:probe";
+
+/// The keys of the room to which a book belongs.
+pub(super) fn room_of(attendance: &str) -> Option<RoomKeys> {
+    attendance.strip_suffix(ATTENDANCE).map(|prefix| RoomKeys { prefix: prefix.to_owned() })
+}
 
 /// The names of one room's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +74,10 @@ impl RoomKeys {
 
     pub(super) fn shadow(&self, device: &DeviceName) -> String {
         format!("{}:shadow:{}", self.prefix, utf8_percent_encode(device.as_str(), ENCODED))
+    }
+
+    pub(super) fn attendance(&self) -> String {
+        format!("{}{ATTENDANCE}", self.prefix)
     }
 
     pub(super) fn live(&self) -> String {

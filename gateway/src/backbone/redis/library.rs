@@ -19,6 +19,7 @@ pub(super) struct Library {
 pub(super) enum Function {
     Open,
     Step,
+    Turn,
     Trim,
 }
 
@@ -38,6 +39,7 @@ impl Library {
         let word = match function {
             Function::Open => "open",
             Function::Step => "step",
+            Function::Turn => "turn",
             Function::Trim => "trim",
         };
         format!("{}_{word}", self.name)

@@ -10,6 +10,7 @@
 //! Offsets are given, and steps compared and set, by functions that Redis runs one at a time. A step's entries
 //! are one item of the log and one message: Redis does the same work for one entry and for a thousand.
 
+mod attendance;
 mod block_logic;
 mod connector;
 mod fitness_logic;
@@ -28,8 +29,10 @@ mod tests;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use lockgate_proto::attendance::{Present, Sheet};
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::{Position, Stamp};
@@ -41,8 +44,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::prepare::PreparedEntry;
 use super::stamps::Stamps;
 use super::{
-    Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, Opened, ReadLimit,
-    Snapshot, Step, Stepped,
+    Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, NewEntry, Opened,
+    ReadLimit, Snapshot, Step, Stepped,
 };
 use connector::Connector;
 use keys::RoomKeys;
@@ -81,6 +84,7 @@ struct Shared {
     health: HealthBoard,
     /// Held for a draw.
     stamps: Mutex<Stamps>,
+    attendance_lease: Duration,
     upkeep: Upkeep,
 }
 
@@ -117,6 +121,7 @@ impl RedisBackbone {
             live,
             health,
             stamps: Mutex::new(Stamps::new(options.random)),
+            attendance_lease: options.attendance_lease,
             upkeep,
         };
         Ok(RedisBackbone { shared: Arc::new(shared) })
@@ -127,9 +132,9 @@ impl RedisBackbone {
         self.shared.upkeep.trim_all().await
     }
 
-    fn lane(&self, agent: &AgentId) -> &Lane {
+    fn lane(&self, key: &impl Hash) -> &Lane {
         let mut hasher = DefaultHasher::new();
-        agent.hash(&mut hasher);
+        key.hash(&mut hasher);
         let at = usize::try_from(hasher.finish() % LANES as u64).unwrap_or(0);
         &self.shared.lanes[at]
     }
@@ -156,24 +161,31 @@ impl RedisBackbone {
     fn step_call(&self, agent: &AgentId, step: &Step) -> Result<Cmd, BackboneError> {
         let keys = RoomKeys::new(&agent.room);
         let entries: Vec<PreparedEntry> = step.entries.iter().map(PreparedEntry::new).collect();
-        let stamps = self.draw_stamps(entries.len())?;
         let tellings = shadows::tellings(&entries);
         let mut names = vec![keys.ledgers(), keys.head(), keys.log(), keys.live(), keys.devices()];
         names.extend(tellings.iter().map(|telling| keys.shadow(&telling.device)));
         let ledger = mark(&step.ledger);
         let mut call = self.call(Function::Step, &names);
         call.arg(agent.agent.as_str()).arg(&ledger[..16]).arg(&(step.n - 1).to_be_bytes()).arg(&step.n.to_be_bytes());
-        call.arg(step.ledger.to_bytes()).arg(entries.len());
-        call.arg(&stamps.last().map_or(0, |stamp| stamp.0).to_be_bytes());
-        call.arg(entries.iter().map(|entry| entry.received_at.0).max().unwrap_or(0));
-        call.arg(entries.iter().map(|entry| PLACE_BYTES + entry.rest.len()).sum::<usize>());
-        call.arg(block_logic::encode(&entries, &stamps)).arg(tellings.len());
+        call.arg(step.ledger.to_bytes());
+        self.entry_args(&mut call, &entries)?;
+        call.arg(tellings.len());
         for telling in &tellings {
             for arg in telling.args() {
                 call.arg(&arg[..]);
             }
         }
         Ok(call)
+    }
+
+    /// What the functions that give entries their places are told of them.
+    fn entry_args(&self, call: &mut Cmd, entries: &[PreparedEntry]) -> Result<(), BackboneError> {
+        let stamps = self.draw_stamps(entries.len())?;
+        call.arg(entries.len()).arg(&stamps.last().map_or(0, |stamp| stamp.0).to_be_bytes());
+        call.arg(entries.iter().map(|entry| entry.received_at.0).max().unwrap_or(0));
+        call.arg(entries.iter().map(|entry| PLACE_BYTES + entry.rest.len()).sum::<usize>());
+        call.arg(block_logic::encode(entries, &stamps));
+        Ok(())
     }
 
     async fn shadows(
@@ -294,6 +306,23 @@ impl Backbone for RedisBackbone {
         let mut ledgers = stored.into_iter().map(ledger).collect::<Result<Vec<_>, BackboneError>>()?;
         ledgers.sort_by(|left, right| left.0.cmp(&right.0));
         Ok(ledgers)
+    }
+
+    async fn append(&self, room: &RoomId, entries: &[NewEntry]) -> Result<(), BackboneError> {
+        let entries: Vec<PreparedEntry> = entries.iter().map(PreparedEntry::new).collect();
+        self.append_to(&RoomKeys::new(room), &entries).await
+    }
+
+    async fn attend(&self, room: &RoomId, sheet: &Sheet) -> Result<(), BackboneError> {
+        self.attend_in(&RoomKeys::new(room), sheet).await
+    }
+
+    async fn present(&self, room: &RoomId) -> Result<Vec<Present>, BackboneError> {
+        Ok(self.book(&RoomKeys::new(room)).await?.book.present())
+    }
+
+    async fn expire_attendance(&self) -> Result<(), BackboneError> {
+        self.expire_all_attendance().await
     }
 
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lockgate_proto::limits::ATTENDANCE_LEASE;
+
 use crate::backbone::{Clock, Random, Retention};
 
 /// What an acknowledgement waits for.
@@ -32,6 +34,8 @@ pub struct RedisOptions {
     pub retention: Retention,
     /// How often old entries are dropped.
     pub maintenance_interval: Duration,
+    /// How long what an instance says of who is in a room stands, by Redis's clock.
+    pub attendance_lease: Duration,
     /// Tells what is too old.
     pub clock: Clock,
     /// Where stamps come from.
@@ -48,6 +52,7 @@ impl RedisOptions {
             durability: Durability::Memory,
             retention: Retention::default(),
             maintenance_interval: Duration::from_secs(10),
+            attendance_lease: ATTENDANCE_LEASE,
             clock,
             random,
         }

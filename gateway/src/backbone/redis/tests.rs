@@ -11,8 +11,9 @@ use lockgate_runtime::Supervisor;
 use lockgate_tests::redis::Redis;
 use tempfile::TempDir;
 
+use super::keys::RoomKeys;
 use super::{RedisBackbone, RedisOptions};
-use crate::backbone::conformance::{Keep, World, conformance_suite};
+use crate::backbone::conformance::{Keep, LEASE, World, conformance_suite, room};
 use crate::backbone::{Backbone, Retention};
 
 /// Distinct stamps for all stores of the test process: no history repeats another's.
@@ -31,6 +32,7 @@ pub(super) fn options(url: &str, keep: Keep, now: &Arc<AtomicI64>) -> RedisOptio
         retention: Retention { age: keep.age, room_bytes_max: keep.room_bytes_max },
         // Tests say themselves when it is time.
         maintenance_interval: Duration::from_secs(3_600),
+        attendance_lease: LEASE,
         ..RedisOptions::new(url, Arc::new(move || UnixMicros(now.load(Ordering::Relaxed))), random)
     }
 }
@@ -92,6 +94,15 @@ impl World for RedisWorld {
 
     async fn mend_store(&mut self) {
         self.redis.ask("CONFIG SET maxmemory 0").unwrap();
+    }
+
+    async fn pass(&mut self, span: Duration) {
+        // By Redis's own clock, which nobody can move.
+        let keys = RoomKeys::new(&room("clock"));
+        let begun = self.backbone.book(&keys).await.unwrap().now;
+        while self.backbone.book(&keys).await.unwrap().now.0 - begun.0 < i64::try_from(span.as_micros()).unwrap() {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn trim(&mut self, now: UnixMicros) {

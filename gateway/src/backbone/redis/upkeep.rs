@@ -76,28 +76,17 @@ impl Upkeep {
 
     /// Drops all that retention wants dropped, in all rooms: nobody may be in them any more.
     pub(super) async fn trim_all(&self) -> Result<(), BackboneError> {
-        let Retention { age: None, room_bytes_max: None } = self.retention else {
-            let mut cursor = 0;
-            loop {
-                let mut search = cmd("SCAN");
-                search
-                    .arg(cursor)
-                    .arg("MATCH")
-                    .arg(log_keys())
-                    .arg("COUNT")
-                    .arg(SEARCH_STRIDE)
-                    .arg("TYPE")
-                    .arg("stream");
-                let (next, logs): (u64, Vec<String>) = self.line.ask_one(search).await?;
-                for log in logs {
-                    self.trim(&log).await?;
-                }
-                if next == 0 {
-                    return Ok(());
-                }
-                cursor = next;
+        if self.retention == Retention::default() {
+            return Ok(());
+        }
+        let mut cursor = Some(0);
+        while let Some(at) = cursor {
+            let (next, logs) = search(&self.line, at, &log_keys()).await?;
+            for log in logs {
+                self.trim(&log).await?;
             }
-        };
+            cursor = next;
+        }
         Ok(())
     }
 
@@ -115,4 +104,12 @@ impl Upkeep {
             }
         }
     }
+}
+
+/// The next keys of a kind, and where to go on; `None`: that was all.
+pub(super) async fn search(line: &Line, at: u64, keys: &str) -> Result<(Option<u64>, Vec<String>), BackboneError> {
+    let mut scan = cmd("SCAN");
+    scan.arg(at).arg("MATCH").arg(keys).arg("COUNT").arg(SEARCH_STRIDE);
+    let (next, found): (u64, Vec<String>) = line.ask_one(scan).await?;
+    Ok(((next != 0).then_some(next), found))
 }
