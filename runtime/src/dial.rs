@@ -56,6 +56,11 @@ impl GatewayUrl {
         self.secure
     }
 
+    /// Host, port and prefix of the path, for who connects by other means than a [`Dialer`].
+    pub fn parts(&self) -> (&str, u16, &str) {
+        (&self.host, self.port, &self.prefix)
+    }
+
     fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == default_port(self.secure) { host } else { format!("{host}:{}", self.port) }
