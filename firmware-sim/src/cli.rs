@@ -8,16 +8,18 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use jiff::SignedDuration;
 use lockgate_runtime::Supervisor;
 use lockgate_runtime::signals::stop_on_signals;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use crate::account::{self, Account};
 use crate::devices::{self, Plan};
 use crate::faults::FaultRates;
+use crate::fleet::FleetArgs;
 use crate::models::Kind;
 use crate::publisher::BrokerUrl;
 use crate::replay::{self, Chunk, MqttReplay, Pace, SerialReplay, Stage};
@@ -25,10 +27,10 @@ use crate::replay::{self, Chunk, MqttReplay, Pace, SerialReplay, Stage};
 /// Samples of each fault that `account` names.
 const NAMED_MAX: usize = 50;
 
-/// Simulated field devices on pseudo-terminals and MQTT, and replay of captures.
+/// Simulated field devices on pseudo-terminals and MQTT, replay of captures, and load for gateways.
 ///
-/// Every command prints JSON lines to standard output when it is ready, logs to standard error, and ends cleanly on
-/// SIGTERM or Ctrl-C.
+/// Every command but `fleet`, which ends with a table, prints JSON lines to standard output when it is ready. All log
+/// to standard error, and end cleanly on SIGTERM or Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "lockgate-sim", version)]
 pub struct Cli {
@@ -51,6 +53,14 @@ impl Cli {
     pub fn log_filter(&self) -> &str {
         &self.log
     }
+
+    /// Threads that the command wants. All but the fleet are content with one.
+    pub fn threads(&self) -> usize {
+        match &self.command {
+            Command::Fleet(args) => args.threads(),
+            _ => 1,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +69,8 @@ enum Command {
     Devices(DevicesArgs),
     /// Play a capture onto a serial port or to a broker.
     Replay(ReplayArgs),
+    /// Load gateways with thousands of agents and readers, and account for every record.
+    Fleet(FleetArgs),
     /// Hold a journal against what a store holds, and count what was lost or doubled.
     Account(AccountArgs),
     /// Run an MQTT broker in memory, for demos.
@@ -190,7 +202,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| "expected a duration that is not negative".to_owned())
 }
 
-fn positive(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         // The kernel's timers tick in milliseconds; nothing below would be kept.
         short if short < Duration::from_millis(1) => Err("expected at least 1ms".to_owned()),
@@ -217,6 +229,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let mut grace = Duration::from_secs(5);
     match cli.command {
         Command::Devices(args) => grace = play_devices(args, &supervisor)?,
+        Command::Fleet(args) => return load(args, &supervisor).await,
         // No task and nothing to wait for.
         Command::Account(args) => return settle(&args),
         Command::Replay(args) => {
@@ -238,6 +251,30 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Broker(args) => run_broker(args.listen, &supervisor)?,
     }
     supervisor.run(grace).await.into_result()
+}
+
+/// A run that was stopped has shown nothing, and so has failed.
+async fn load(args: FleetArgs, supervisor: &Supervisor) -> anyhow::Result<()> {
+    const GRACE: Duration = Duration::from_secs(1);
+    // Before a task is there to fail: a fault in the command is told once, not by the supervisor too.
+    let run = args.prepare()?;
+    let (over, outcome) = oneshot::channel();
+    let running = supervisor.clone();
+    supervisor.spawn("fleet", |stop| async move {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            // CANCEL-SAFE: nothing comes after it.
+            ended = run.whole() => {
+                // Who asks lives as long as this task.
+                let _heard = over.send(ended);
+                running.stop("the run is over");
+            }
+        }
+        Ok(())
+    });
+    supervisor.run(GRACE).await.into_result()?;
+    outcome.await.unwrap_or_else(|_| Err(anyhow!("stopped before the end: nothing is accounted for")))
 }
 
 fn settle(args: &AccountArgs) -> anyhow::Result<()> {

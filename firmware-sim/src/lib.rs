@@ -4,6 +4,8 @@
 //! are replayed on either. All formats are written here anew and share no code with the program that reads them.
 //! The same seed gives the same bytes.
 //!
+//! [`fleet`] is another thing: not devices but agents and readers by the thousand, as load for gateways.
+//!
 //! # Counting losses
 //!
 //! Each sample of a device carries a number `n`, from 1, by one, never twice in a run, whatever goes wrong. The
@@ -56,6 +58,7 @@ pub mod cli;
 pub mod device;
 pub mod devices;
 pub mod faults;
+pub mod fleet;
 pub mod hearing;
 pub mod journal;
 pub mod line;

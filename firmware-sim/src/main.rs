@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use lockgate_sim::cli::{self, Cli};
+use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -20,5 +21,13 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> anyhow::Result<()> {
     lockgate_runtime::logs::init(cli.log_filter())?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(cli::run(cli))
+    let mut runtime = match cli.threads() {
+        1 => Builder::new_current_thread(),
+        threads => {
+            let mut runtime = Builder::new_multi_thread();
+            runtime.worker_threads(threads);
+            runtime
+        }
+    };
+    runtime.enable_all().build()?.block_on(cli::run(cli))
 }

@@ -36,7 +36,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("edge-agent", &["lockgate-proto", "lockgate-config", "lockgate-codec", "lockgate-runtime"]),
     ("gateway", &["lockgate-proto", "lockgate-config", "lockgate-token", "lockgate-runtime"]),
     ("client", &["lockgate-proto", "lockgate-token", "lockgate-runtime"]),
-    ("firmware-sim", &["lockgate-runtime"]),
+    ("firmware-sim", &["lockgate-proto", "lockgate-token", "lockgate-runtime"]),
 ];
 
 pub(crate) fn layers_hold(tree: &Tree) -> Vec<String> {
