@@ -4,6 +4,7 @@ mod captures;
 mod disk;
 mod exactly_once;
 mod json;
+mod load;
 mod resume;
 mod secure;
 mod time;
