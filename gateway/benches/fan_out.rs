@@ -41,12 +41,12 @@ fn one_entry_to_subscribers(bencher: Bencher<'_, '_>, subscribers: usize) {
         Ok(())
     });
     let mut readers: Vec<Receiver<RoomEvent>> = runtime.block_on(async {
-        let mut first = rooms.join(&room).await.expect("the rooms are open");
+        let mut first = rooms.join(&room).await.expect("the rooms are open").events;
         // From here on the room follows its feed; who joins later hears of the next entry first.
         assert!(matches!(first.recv().await.expect("the room stands"), RoomEvent::Standing(_)));
         let mut readers = vec![first];
         for _ in 1..subscribers {
-            readers.push(rooms.join(&room).await.expect("the rooms are open"));
+            readers.push(rooms.join(&room).await.expect("the rooms are open").events);
         }
         readers
     });

@@ -8,6 +8,12 @@ use lockgate_proto::limits::{ENTRY_BYTES_MAX, RECORD_BYTES_MAX, SERVER_MESSAGE_B
 /// reads the log instead.
 pub const ROOM_RING_BATCHES: usize = 128;
 
+/// Bytes of entries that a room keeps at hand for readers who are a little behind.
+pub const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The same in entries.
+pub const RECENT_ENTRIES_MAX: u32 = 16_384;
+
 /// A room cuts what it hands out into frames of about this size, so that the ring is bounded in bytes too. In
 /// JSON, which is written only where somebody reads it, they are a few times as large.
 pub const DELIVERY_BYTES_TARGET: usize = 64 * 1024;

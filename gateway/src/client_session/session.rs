@@ -28,7 +28,7 @@ use crate::encoding::Encoding;
 use crate::limits::{LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL, RECONNECT_AFTER_DRAIN};
 use crate::metrics::{Counter, Gauge, SessionKind};
 use crate::peer::{End, Peer};
-use crate::room::{RoomEvent, Selected};
+use crate::room::{Following, RoomEvent, Selected};
 use crate::server::Slot;
 
 /// Deliveries that are gathered before they are written out together.
@@ -303,6 +303,9 @@ impl Session<'_> {
         let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(()) };
         let room = self.grant.room(subscription.site.clone());
         let position = subscription.cursor.position();
+        if let Some(following) = subscription.recent.after(position, LOG_READ_BYTES_MAX) {
+            return self.follow(index, following).await;
+        }
         let limit = ReadLimit { entries_max: LOG_READ_ENTRIES_MAX, bytes_max: LOG_READ_BYTES_MAX };
         let lag_max = self.context.config.client.lag_entries_max;
         let backbone = Arc::clone(&self.context.backbone);
@@ -325,14 +328,32 @@ impl Session<'_> {
         }
     }
 
+    /// Sends on from what the room has at hand, in the frames that everybody gets.
+    async fn follow(&mut self, index: usize, following: Following) -> Result<(), End> {
+        let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(()) };
+        let mut selected = Vec::new();
+        for batch in &following.batches {
+            if let OnBatch::Deliver { skip } = subscription.cursor.on_batch(batch.entries()) {
+                selected.push(subscription.select(self.encoding, batch, skip));
+            }
+        }
+        subscription.cursor.on_read(&[], following.more);
+        let at_head = subscription.at_head(following.more);
+        for one in selected {
+            self.feed(one).await?;
+        }
+        match at_head {
+            Some(positions) => self.peer.feed(self.encoding.encode(reply::UNASKED, positions)).await,
+            None => Ok(()),
+        }
+    }
+
     async fn sliced(&mut self, index: usize, entries: Vec<LoggedEntry>) -> Result<(), End> {
         let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(()) };
         let bytes: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
         let more = entries.len() >= LOG_READ_ENTRIES_MAX as usize || bytes >= LOG_READ_BYTES_MAX / 2;
         subscription.cursor.on_read(&entries, more);
-        // What the filter leaves out tells nobody that the head is reached, and the next ping may be far.
-        let at_head = (!more && subscription.filter.leaves_out())
-            .then(|| reply::positions(std::iter::once((&subscription.site, subscription.cursor.position()))));
+        let at_head = subscription.at_head(more);
         let selected: Vec<Selected> = subscription.frames(self.encoding, entries).collect();
         for one in selected {
             self.feed(one).await?;

@@ -18,7 +18,7 @@ use crate::client_session::subscriptions::Subscription;
 use crate::context::Context;
 use crate::encoding::Encoding;
 use crate::limits::RECONNECT_AFTER_DRAIN;
-use crate::room::RoomsGone;
+use crate::room::{Recent, RoomsGone};
 
 /// The largest part of a message that a snapshot may be; the rest is left for what surrounds it.
 const SNAPSHOT_BYTES_MAX: usize = SERVER_MESSAGE_BYTES_MAX - 64 * 1024;
@@ -47,10 +47,16 @@ pub(super) async fn open(
     if let Some(device) = filter.forbidden() {
         return Err(forbidden("subscribe.filter.devices", &format!("the device {device:?}")));
     }
-    let events = context.rooms.join(&room).await.map_err(stopping)?;
+    let joined = context.rooms.join(&room).await.map_err(stopping)?;
     let backbone = &*context.backbone;
-    let head = backbone.head(&room).await.map_err(|error| unavailable(&error))?;
-    let (mut opened, entries) = begin(backbone, &room, request.start, head).await?;
+    let resumed = resumed(backbone, &room, request.start, &joined.recent).await?;
+    let (head, mut opened, entries) = if let Some((since, head)) = resumed {
+        (head, Opened::at(since), Vec::new())
+    } else {
+        let head = backbone.head(&room).await.map_err(|error| unavailable(&error))?;
+        let (opened, entries) = begin(backbone, &room, request.start, head).await?;
+        (head, opened, entries)
+    };
     if request.snapshot || opened.not_recovered.is_some() {
         opened.add(backbone.snapshot(&room).await.map_err(|error| unavailable(&error))?, request.start);
     }
@@ -58,7 +64,7 @@ pub(super) async fn open(
     let asked_since = matches!(request.start, Start::Since(_));
     let subscribed = state(encoding, &site, &filter, asked_since, opened)
         .ok_or_else(|| RequestError::new(wire::ErrorCode::Limited, "subscribe.snapshot", SNAPSHOT_TOO_LARGE))?;
-    let subscription = Subscription::new(site, filter, cursor, events).held_by(context.place(grant, &room));
+    let subscription = Subscription::new(site, filter, cursor, joined).held_by(context.place(grant, &room));
     Ok(Opening { subscription, subscribed, entries })
 }
 
@@ -108,6 +114,21 @@ impl Opened {
         }
         self.snapshot = Some(snapshot);
     }
+}
+
+/// A reader who comes back to what the room has at hand, and where the room stands: no look into the log for it
+/// alone, however many come at once. `None`: it comes from farther back, or from now.
+async fn resumed(
+    backbone: &dyn Backbone,
+    room: &RoomId,
+    start: Start,
+    recent: &Recent,
+) -> Result<Option<(Position, Position)>, RequestError> {
+    let Start::Since(since) = start else { return Ok(None) };
+    if recent.after(since, 0).is_none() {
+        recent.fill(backbone, room).await.map_err(|error| unavailable(&error))?;
+    }
+    Ok(recent.after(since, 0).and(recent.head()).map(|head| (since, head)))
 }
 
 async fn begin(

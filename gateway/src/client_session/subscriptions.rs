@@ -1,8 +1,10 @@
 //! The subscriptions of one connection: one per room, and the next thing that any of their rooms tells.
 
+use std::sync::Arc;
 use std::task::Poll;
 
 use lockgate_proto::ids::Site;
+use lockgate_proto::wire::server_frame::Body;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::ReusableBoxFuture;
@@ -11,9 +13,10 @@ use crate::attendance::Place;
 use crate::backbone::LoggedEntry;
 use crate::client_session::cursor_logic::Cursor;
 use crate::client_session::filter::Filter;
+use crate::client_session::reply;
 use crate::encoding::Encoding;
 use crate::metrics::{Gauge, GaugeGuard};
-use crate::room::{Batch, RoomEvent, Selected};
+use crate::room::{Batch, Joined, Recent, RoomEvent, Selected};
 
 type Heard = (Result<RoomEvent, RecvError>, Receiver<RoomEvent>);
 
@@ -22,6 +25,8 @@ pub(crate) struct Subscription {
     pub(crate) site: Site,
     pub(crate) filter: Filter,
     pub(crate) cursor: Cursor,
+    /// What its room has at hand.
+    pub(crate) recent: Arc<Recent>,
     next: ReusableBoxFuture<'static, Heard>,
     _open: GaugeGuard,
     /// Counts the person as being in the room.
@@ -29,10 +34,11 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// Listens to what `events` brings from now on.
-    pub(crate) fn new(site: Site, filter: Filter, cursor: Cursor, events: Receiver<RoomEvent>) -> Subscription {
+    /// Listens to what its room tells from now on.
+    pub(crate) fn new(site: Site, filter: Filter, cursor: Cursor, joined: Joined) -> Subscription {
+        let Joined { events, recent } = joined;
         let next = ReusableBoxFuture::new(hear(events));
-        Subscription { site, filter, cursor, next, _open: Gauge::SubscriptionsOpen.hold(), _place: None }
+        Subscription { site, filter, cursor, recent, next, _open: Gauge::SubscriptionsOpen.hold(), _place: None }
     }
 
     /// The same, for someone who is in the room as long as it lasts.
@@ -43,6 +49,13 @@ impl Subscription {
     /// What of a batch of its room goes to the client, after the first `skip` entries.
     pub(crate) fn select(&self, encoding: Encoding, batch: &Batch, skip: usize) -> Selected {
         batch.select(encoding, &self.site, skip, |entry| self.filter.wants(entry))
+    }
+
+    /// What is to be said when there is no more: what the filter leaves out tells nobody that the head is reached,
+    /// and the next ping may be far.
+    pub(crate) fn at_head(&self, more: bool) -> Option<Body> {
+        (!more && self.filter.leaves_out())
+            .then(|| reply::positions(std::iter::once((&self.site, self.cursor.position()))))
     }
 
     /// The same of entries that were read from the log for it alone: what it does not want is not even framed.
@@ -152,7 +165,8 @@ mod tests {
     fn live(site: &str, events: &broadcast::Sender<RoomEvent>) -> Subscription {
         let mut cursor = Cursor::new(position(1, 0), position(1, 0));
         cursor.on_read(&[], false);
-        Subscription::new(Site::new(site).unwrap(), Filter::default(), cursor, events.subscribe())
+        let joined = Joined { events: events.subscribe(), recent: Arc::default() };
+        Subscription::new(Site::new(site).unwrap(), Filter::default(), cursor, joined)
     }
 
     fn batch(site: &str, offset: u64) -> RoomEvent {

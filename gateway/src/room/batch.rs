@@ -33,10 +33,15 @@ pub enum Selected {
 impl Batch {
     /// Cuts entries into batches of about [`DELIVERY_BYTES_TARGET`] and frames each.
     pub fn cut(site: &Site, entries: &Arc<[LoggedEntry]>) -> Vec<Batch> {
+        Batch::cut_within(site, entries, DELIVERY_BYTES_TARGET)
+    }
+
+    /// The same, with another size.
+    pub(super) fn cut_within(site: &Site, entries: &Arc<[LoggedEntry]>, bytes_target: usize) -> Vec<Batch> {
         let mut batches = Vec::new();
         let mut rest: &[LoggedEntry] = entries;
         while !rest.is_empty() {
-            let taken = fitting(rest);
+            let taken = fitting(rest, bytes_target);
             let part: Arc<[LoggedEntry]> =
                 if taken == entries.len() { Arc::clone(entries) } else { rest[..taken].into() };
             batches.push(Batch {
@@ -52,6 +57,11 @@ impl Batch {
     /// The entries.
     pub fn entries(&self) -> &[LoggedEntry] {
         &self.entries
+    }
+
+    /// Bytes of all entries.
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.bytes.len()).sum()
     }
 
     /// The place of the last entry.
@@ -89,11 +99,11 @@ impl Batch {
 }
 
 /// How many entries from the first on make one frame: at least one.
-fn fitting(entries: &[LoggedEntry]) -> usize {
+fn fitting(entries: &[LoggedEntry], bytes_target: usize) -> usize {
     let mut bytes = 0;
     let fitting = entries.iter().take_while(|entry| {
         bytes += entry.bytes.len();
-        bytes <= DELIVERY_BYTES_TARGET
+        bytes <= bytes_target
     });
     fitting.count().max(1)
 }

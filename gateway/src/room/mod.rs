@@ -2,12 +2,13 @@
 //!
 //! A room takes the backbone's feed, makes sure that it is whole and in order (filling holes from the log),
 //! frames each batch once for each encoding that somebody wants, and hands the same bytes to every subscriber. It never waits for one: who is too
-//! slow finds in the ring that it was overrun, and reads the log.
+//! slow finds in the ring that it was overrun, and goes on from what the room keeps at hand, or from the log.
 
 mod batch;
 mod frame;
 mod json;
 mod link_logic;
+mod recent;
 mod registry;
 mod task;
 
@@ -17,5 +18,6 @@ pub(crate) mod tests;
 pub use batch::{Batch, Selected};
 pub use frame::frame_delivery;
 pub use link_logic::{Fit, fit};
-pub use registry::{Registry, RoomsGone, RoomsHandle};
+pub use recent::{Following, Recent};
+pub use registry::{Joined, Registry, RoomsGone, RoomsHandle};
 pub use task::RoomEvent;

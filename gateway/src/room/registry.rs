@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backbone::Backbone;
 use crate::limits::{ROOM_REQUESTS_MAX, ROOM_RING_BATCHES};
+use crate::room::recent::Recent;
 use crate::room::task::{RoomEvent, RoomTask};
 
 /// The registry has ended, because the gateway ends.
@@ -20,8 +21,17 @@ use crate::room::task::{RoomEvent, RoomTask};
 pub struct RoomsGone;
 
 enum Request {
-    Join { room: RoomId, reply: oneshot::Sender<broadcast::Receiver<RoomEvent>> },
+    Join { room: RoomId, reply: oneshot::Sender<Joined> },
     IsOver { room: RoomId, reply: oneshot::Sender<bool> },
+}
+
+/// A place among a room's subscribers. One that is dropped has left.
+#[derive(Debug)]
+pub struct Joined {
+    /// What the room tells from now on.
+    pub events: broadcast::Receiver<RoomEvent>,
+    /// What it told last.
+    pub recent: Arc<Recent>,
 }
 
 /// Lets one into rooms.
@@ -32,8 +42,8 @@ pub struct RoomsHandle {
 }
 
 impl RoomsHandle {
-    /// What the room tells from now on. One that is dropped has left.
-    pub async fn join(&self, room: &RoomId) -> Result<broadcast::Receiver<RoomEvent>, RoomsGone> {
+    /// Enters a room, and opens it where it is not.
+    pub async fn join(&self, room: &RoomId) -> Result<Joined, RoomsGone> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::Join { room: room.clone(), reply }).await.map_err(|_| RoomsGone)?;
         answer.await.map_err(|_| RoomsGone)
@@ -53,9 +63,21 @@ impl RoomsHandle {
 pub struct Registry {
     backbone: Arc<dyn Backbone>,
     supervisor: Supervisor,
-    rooms: HashMap<RoomId, broadcast::Sender<RoomEvent>>,
+    rooms: HashMap<RoomId, Open>,
     requests: mpsc::Receiver<Request>,
     handle: RoomsHandle,
+}
+
+/// An open room.
+struct Open {
+    events: broadcast::Sender<RoomEvent>,
+    recent: Arc<Recent>,
+}
+
+impl Open {
+    fn join(&self) -> Joined {
+        Joined { events: self.events.subscribe(), recent: Arc::clone(&self.recent) }
+    }
 }
 
 impl Registry {
@@ -84,23 +106,24 @@ impl Registry {
         }
     }
 
-    fn join(&mut self, room: RoomId) -> broadcast::Receiver<RoomEvent> {
-        if let Some(events) = self.rooms.get(&room) {
-            return events.subscribe();
+    fn join(&mut self, room: RoomId) -> Joined {
+        if let Some(open) = self.rooms.get(&room) {
+            return open.join();
         }
-        let (events, receiver) = broadcast::channel(ROOM_RING_BATCHES);
-        self.rooms.insert(room.clone(), events.clone());
+        let open = Open { events: broadcast::Sender::new(ROOM_RING_BATCHES), recent: Arc::default() };
+        let (joined, events, recent) = (open.join(), open.events.clone(), Arc::clone(&open.recent));
+        self.rooms.insert(room.clone(), open);
         let (backbone, rooms) = (Arc::clone(&self.backbone), self.handle.clone());
         self.supervisor.spawn("room", move |stop| async move {
-            RoomTask { room, backbone, events, rooms, stop }.run().await;
+            RoomTask { room, backbone, events, recent, rooms, stop }.run().await;
             Ok(())
         });
-        receiver
+        joined
     }
 
     /// Whether the room is over: nobody is in it, and from now on it is not on the list.
     fn let_go(&mut self, room: &RoomId) -> bool {
-        let occupied = self.rooms.get(room).is_some_and(|events| events.receiver_count() > 0);
+        let occupied = self.rooms.get(room).is_some_and(|open| open.events.receiver_count() > 0);
         if !occupied {
             self.rooms.remove(room);
         }

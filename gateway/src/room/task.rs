@@ -13,6 +13,7 @@ use crate::limits::{LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL};
 use crate::metrics::{Counter, Gauge};
 use crate::room::batch::Batch;
 use crate::room::link_logic::{Fit, Told, fit, linked};
+use crate::room::recent::Recent;
 use crate::room::registry::RoomsHandle;
 
 /// What a room tells its subscribers.
@@ -29,6 +30,7 @@ pub(super) struct RoomTask {
     pub(super) room: RoomId,
     pub(super) backbone: Arc<dyn Backbone>,
     pub(super) events: broadcast::Sender<RoomEvent>,
+    pub(super) recent: Arc<Recent>,
     pub(super) rooms: RoomsHandle,
     pub(super) stop: CancellationToken,
 }
@@ -109,6 +111,11 @@ impl RoomTask {
         self.events.receiver_count() == 0 && self.rooms.is_over(&self.room).await
     }
 
+    fn stand(&self, at: Position) {
+        self.recent.stand(at);
+        self.tell(RoomEvent::Standing(at));
+    }
+
     /// Sends to whoever listens. That nobody does is told elsewhere.
     fn tell(&self, event: RoomEvent) {
         let _listeners = self.events.send(event).unwrap_or_default();
@@ -131,7 +138,7 @@ impl Follower<'_> {
             self.position = before;
             self.fill().await?;
         }
-        self.task.tell(RoomEvent::Standing(self.position));
+        self.task.stand(self.position);
         Ok(())
     }
 
@@ -193,7 +200,7 @@ impl Follower<'_> {
                     Counter::RoomDiverged.tick();
                     info!(%room, from = %self.position, to = %head, "The room's log is not what it was; standing anew.");
                     self.position = head;
-                    self.task.tell(RoomEvent::Standing(head));
+                    self.task.stand(head);
                 }
             }
         }
@@ -204,7 +211,9 @@ impl Follower<'_> {
         self.told.tell(entries);
         for batch in Batch::cut(&self.task.room.site, entries) {
             self.position = batch.last();
-            self.task.tell(RoomEvent::Batch(Arc::new(batch)));
+            let batch = Arc::new(batch);
+            self.task.recent.push(&batch);
+            self.task.tell(RoomEvent::Batch(batch));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A room's log in memory, whose feed says whatever a test wants, true or not.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -48,13 +49,14 @@ pub(crate) struct FakeLog {
     entries: Mutex<Vec<LoggedEntry>>,
     feed: broadcast::Sender<FeedItem>,
     health: watch::Sender<Health>,
+    reads: AtomicUsize,
 }
 
 impl FakeLog {
     pub(crate) fn new(entries: Vec<LoggedEntry>) -> FakeLog {
         let (feed, _) = broadcast::channel(1_024);
         let (health, _) = watch::channel(Health::Up);
-        FakeLog { entries: Mutex::new(entries), feed, health }
+        FakeLog { entries: Mutex::new(entries), feed, health, reads: AtomicUsize::new(0) }
     }
 
     /// What the log has from now on.
@@ -65,6 +67,11 @@ impl FakeLog {
     /// What the feed tells now.
     pub(crate) fn tell(&self, entries: Vec<LoggedEntry>) {
         self.feed.send(FeedItem::Entries(entries.into())).expect("a room listens");
+    }
+
+    /// How often entries were read so far.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// Returns when no room listens any more.
@@ -96,6 +103,7 @@ impl Backbone for FakeLog {
     }
 
     async fn read_after(&self, _: &RoomId, after: Position, limit: ReadLimit) -> Result<LogRead, BackboneError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let entries = self.entries();
         let known = after == Position::START || entries.iter().any(|entry| entry.position == after);
         if !known {
@@ -105,8 +113,10 @@ impl Backbone for FakeLog {
         Ok(LogRead::Entries(later.take(limit.entries_max as usize).collect()))
     }
 
-    async fn read_last(&self, _: &RoomId, _: ReadLimit) -> Result<Vec<LoggedEntry>, BackboneError> {
-        nothing()
+    async fn read_last(&self, _: &RoomId, limit: ReadLimit) -> Result<Vec<LoggedEntry>, BackboneError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let mut entries = self.entries();
+        Ok(entries.split_off(entries.len().saturating_sub(limit.entries_max as usize)))
     }
 
     async fn snapshot(&self, room: &RoomId) -> Result<Snapshot, BackboneError> {

@@ -8,12 +8,13 @@ use lockgate_proto::ids::{RoomId, Site, Tenant};
 use lockgate_proto::position::Position;
 use lockgate_proto::wire;
 use lockgate_proto::wire::server_frame::Body;
+use lockgate_proto::wire::subscribe::Start;
 use lockgate_runtime::Supervisor;
 use proptest::prelude::*;
 use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
-use crate::client::{Client, live, offsets};
+use crate::client::{Client, live, offsets, subscribe};
 use crate::fake_log::{FakeLog, chain, position};
 use crate::world::{PATIENCE, SITE, TENANT, World};
 
@@ -41,7 +42,7 @@ impl Rooms {
 
     /// Joins, and waits until the room stands.
     async fn join(&self) -> (Receiver<RoomEvent>, Position) {
-        let mut events = self.handle.join(&room()).await.unwrap();
+        let mut events = self.handle.join(&room()).await.unwrap().events;
         match next(&mut events).await {
             RoomEvent::Standing(at) => (events, at),
             RoomEvent::Batch(batch) => panic!("a standing was expected: {batch:?}"),
@@ -168,4 +169,41 @@ proptest! {
             assert_eq!(told(&mut events, head + 1).await, places(1..=head + 1));
         });
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_herd_that_comes_back_costs_one_look_into_the_log() {
+    let log = Arc::new(FakeLog::new(chain(1, 1..=300)));
+    let backbone = log.clone();
+    let world = World::with(|_| {}, |_| backbone);
+    let mut herd = tokio::task::JoinSet::new();
+    let connected = Arc::new(tokio::sync::Barrier::new(60));
+    let mut clients = Vec::new();
+    for _ in 0..60 {
+        clients.push(Client::connect(&world).await);
+    }
+    // Nobody was here before, and each was cut off somewhere else.
+    for (at, mut client) in (240_u64..).zip(clients) {
+        let connected = Arc::clone(&connected);
+        herd.spawn(async move {
+            connected.wait().await;
+            let Position { offset, stamp } = position(1, at);
+            let since = Start::Since(wire::Position { offset: offset.0, stamp: stamp.0 });
+            let subscribed = client.subscribe(subscribe(since)).await;
+            assert!(subscribed.recovered, "{subscribed:?}");
+            assert_eq!(offsets(&client.entries(300 - usize::try_from(at).unwrap()).await).first(), Some(&(at + 1)));
+            client
+        });
+    }
+    let mut back = herd.join_all().await;
+    assert_eq!(log.reads(), 1, "one for all of them, and none for each");
+    // The next herd finds what the room has at hand.
+    log.set(chain(1, 1..=301));
+    log.tell(chain(1, 301..=301));
+    assert_eq!(offsets(&back[0].entries(1).await), [301]);
+    let since = position(1, 250);
+    let since = Start::Since(wire::Position { offset: since.offset.0, stamp: since.stamp.0 });
+    let (mut late, _) = Client::listening(&world, subscribe(since)).await;
+    assert_eq!(offsets(&late.entries(51).await).last(), Some(&301));
+    assert_eq!(log.reads(), 1);
 }
