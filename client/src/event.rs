@@ -32,6 +32,14 @@ pub enum Event {
         /// The last that was not.
         through: Position,
     },
+    /// This client reads too slowly: these entries were not sent. They were asked for at once, and come next, so
+    /// that none is missing. In place of `Lagged`, where [`SubscribeOptions::fetch_lagged`] is set.
+    Fetching {
+        /// The last that was sent.
+        after: Position,
+        /// The last that was not.
+        through: Position,
+    },
     /// The gateway can't reach its store; the connection stays, and nothing is lost.
     Degraded {
         /// What it can't do.
@@ -165,11 +173,21 @@ pub struct SubscribeOptions {
     pub snapshot: bool,
     /// Tell [`Event::CaughtUp`].
     pub tell_caught_up: bool,
+    /// Fetch what the gateway left out because this client reads too slowly. Nothing is missing then, and what
+    /// comes is as late as the client is slow.
+    pub fetch_lagged: bool,
 }
 
 impl SubscribeOptions {
     /// Everything of a site, from now on.
     pub fn live(site: Site) -> SubscribeOptions {
-        SubscribeOptions { site, devices: Vec::new(), start: Start::Live, snapshot: false, tell_caught_up: false }
+        SubscribeOptions {
+            site,
+            devices: Vec::new(),
+            start: Start::Live,
+            snapshot: false,
+            tell_caught_up: false,
+            fetch_lagged: false,
+        }
     }
 }

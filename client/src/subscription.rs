@@ -40,7 +40,10 @@ pub struct Subscription {
     /// The gateway announced that it goes away, and when it wants its clients elsewhere.
     go_away: Option<Duration>,
     caught_up: CaughtUp,
-    connections: u64,
+    /// The answer that is waited for is the first one of a connection that is not the first.
+    is_back: bool,
+    /// Entries were left out that are to be fetched.
+    must_fetch: bool,
 }
 
 enum Phase {
@@ -87,7 +90,8 @@ impl Subscription {
             backoff: Backoff::new(BACKOFF_BASE, BACKOFF_MAX),
             go_away: None,
             caught_up,
-            connections: 1,
+            is_back: false,
+            must_fetch: false,
             options,
         };
         subscription.ask(connection).await?;
@@ -130,6 +134,7 @@ impl Subscription {
             }
             let step = match self.phase {
                 Phase::Waiting(at) => self.reconnect(at).await,
+                Phase::Following(_) if self.must_fetch => self.fetch().await,
                 Phase::Asked(..) | Phase::Following(_) => self.hear().await,
             };
             if let Err(error) = step {
@@ -155,8 +160,20 @@ impl Subscription {
         sleep_until(at).await;
         self.token = self.gateway.token.token()?;
         let connection = Connection::open(&self.gateway.dialer, &self.token, &self.gateway.client).await?;
-        self.connections += 1;
+        self.is_back = true;
         self.ask(connection).await
+    }
+
+    /// Asks for what was left out, and all after it: a subscription takes the place of the one before on the same
+    /// connection, and as far as it asks for the past the gateway leaves nothing out.
+    async fn fetch(&mut self) -> Result<(), ClientError> {
+        match std::mem::replace(&mut self.phase, Phase::Waiting(Instant::now())) {
+            Phase::Following(connection) => self.ask(connection).await,
+            other => {
+                self.phase = other;
+                Ok(())
+            }
+        }
     }
 
     async fn ask(&mut self, mut connection: Connection) -> Result<(), ClientError> {
@@ -164,6 +181,7 @@ impl Subscription {
         let snapshot = self.options.snapshot && self.progress.reached().is_none();
         let id = connection.send(subscribe_request(&self.options, start, snapshot)).await?;
         self.phase = Phase::Asked(connection, id, Instant::now() + ANSWER_TIMEOUT);
+        self.must_fetch = false;
         Ok(())
     }
 
@@ -200,7 +218,7 @@ impl Subscription {
     fn subscribed(&mut self, subscribed: wire::Subscribed) -> Result<(), ClientError> {
         let position = convert::position(subscribed.position)?;
         let asked_since = self.progress.reached().is_some() || matches!(self.options.start, Start::Since(_));
-        if self.connections > 1 {
+        if std::mem::take(&mut self.is_back) {
             self.events.push_back(Event::Reconnected { position });
         }
         self.begin_at(position, subscribed, asked_since)
@@ -249,6 +267,13 @@ impl Subscription {
             }
             Body::Lagged(lagged) if lagged.site == site => {
                 let (after, through) = (convert::position(lagged.after)?, convert::position(lagged.through)?);
+                if self.options.fetch_lagged {
+                    // As far as that, what did not come was filtered out.
+                    self.stated(after)?;
+                    self.must_fetch = true;
+                    self.events.push_back(Event::Fetching { after, through });
+                    return Ok(());
+                }
                 self.progress.subscribed(through);
                 self.events.push_back(Event::Lagged { after, through });
                 self.catch_up(through.offset);

@@ -283,6 +283,11 @@ pub(super) fn event(lines: &mut Lines, event: &Event) -> Result<(), CliError> {
             through: Some(position(*through)),
             ..Notice::of("lagged")
         }),
+        Event::Fetching { after, through } => lines.json(&Notice {
+            after: Some(position(*after)),
+            through: Some(position(*through)),
+            ..Notice::of("fetching")
+        }),
         Event::Degraded { reason } => lines.json(&Notice { reason: Some(reason.clone()), ..Notice::of("degraded") }),
         Event::Restored => lines.json(&Notice::of("restored")),
         Event::Disconnected { error, retry_in } => lines.json(&Notice {

@@ -82,6 +82,7 @@ pub(super) fn events() -> Vec<Event> {
         told(6, EntryBody::Attendance(Turn { who: present("ann", 2), here: true })),
         told(7, EntryBody::Alarm(alarm)),
         Event::Lagged { after: at(5), through: at(1_500) },
+        Event::Fetching { after: at(5), through: at(1_500) },
         Event::NotRecovered { reason: NotRecovered::Diverged, position: at(7) },
         Event::Degraded { reason: "disk full".to_owned() },
         Event::Restored,

@@ -55,6 +55,11 @@ impl Painter {
                 let missing = through.offset.0.saturating_sub(after.offset.0);
                 lines.text(note(WARN, &format!("too slow: {} entries were left out; {fetch}", count(missing))));
             }
+            Event::Fetching { after, through } => {
+                let left_out = count(through.offset.0.saturating_sub(after.offset.0));
+                let what = format!("too slow: {left_out} entries were left out; fetching them, they come next");
+                lines.text(note(WARN, &what));
+            }
             Event::Degraded { reason } => {
                 lines.text(note(WARN, &format!("the gateway can't reach its store ({reason}); nothing is lost")));
             }
@@ -202,7 +207,11 @@ impl Painter {
 /// Whether an event tells of the connection and the gateway, not of the site.
 pub(super) fn is_aside(event: &Event) -> bool {
     match event {
-        Event::Degraded { .. } | Event::Restored | Event::Disconnected { .. } | Event::Reconnected { .. } => true,
+        Event::Fetching { .. }
+        | Event::Degraded { .. }
+        | Event::Restored
+        | Event::Disconnected { .. }
+        | Event::Reconnected { .. } => true,
         // What is missing is told where it is missing, between the readings.
         Event::Entry(_)
         | Event::Snapshot(_)

@@ -17,7 +17,8 @@ use super::{CliError, json};
 
 /// Show what a site's devices say, as they say it.
 ///
-/// Reconnects by itself and goes on where it stood: nothing is missed and nothing is shown twice.
+/// Reconnects by itself and goes on where it stood, and fetches what the gateway left out because the reader of
+/// its output is slow: nothing is missed and nothing is shown twice.
 #[derive(Args)]
 pub(super) struct WatchArgs {
     /// The site
@@ -85,6 +86,7 @@ pub(super) async fn run(args: WatchArgs) -> Result<(), CliError> {
         start,
         snapshot: args.snapshot,
         tell_caught_up: args.until_head,
+        fetch_lagged: true,
     };
     let subscription = client.subscribe(options).await?;
     aside.write_aside();

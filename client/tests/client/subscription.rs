@@ -42,6 +42,7 @@ async fn told_until(subscription: &mut Subscription, last: u64) -> Vec<String> {
             Event::Snapshot(snapshot) => format!("snapshot of {}", snapshot.devices.len()),
             Event::NotRecovered { reason, .. } => format!("not recovered: {}", reason.as_str()),
             Event::Lagged { after, through } => format!("lagged {} to {}", after.offset.0, through.offset.0),
+            Event::Fetching { after, through } => format!("fetching {} to {}", after.offset.0, through.offset.0),
             Event::Degraded { .. } => "degraded".to_owned(),
             Event::Restored => "restored".to_owned(),
             Event::Disconnected { .. } => "disconnected".to_owned(),
@@ -179,6 +180,41 @@ async fn what_the_gateway_says_of_itself_is_passed_on() {
     };
     let (_session, told) = tokio::join!(serving, reading);
     assert_eq!(told, ["1", "degraded", "restored", "lagged 1 to 7", "8"]);
+}
+
+#[tokio::test]
+async fn what_was_left_out_is_fetched_in_order_and_each_entry_comes_once() {
+    let script = Script::new().await;
+    let lagged = wire::Lagged { site: SITE.to_owned(), after: Some(position(1, 1)), through: Some(position(1, 7)) };
+    let serving = async {
+        let (mut session, _) = script.subscribed(from_here(1, 0)).await;
+        session.deliver(vec![entry(1, 1)]).await;
+        session.say(0, Body::Lagged(lagged.clone())).await;
+        // Sent before the gateway hears that the rest is wanted: it comes again, and in its turn.
+        session.deliver(vec![entry(1, 8)]).await;
+        let asked = session.subscribed(from_here(1, 1)).await;
+        assert_eq!(since(&asked), Some(position(1, 1)));
+        session.deliver((2..=9).map(|offset| entry(1, offset)).collect()).await;
+        // Even the connection's end in the middle of it leaves out nothing.
+        let lagged_again = wire::Lagged { after: Some(position(1, 9)), through: Some(position(1, 11)), ..lagged };
+        session.say(0, Body::Lagged(lagged_again)).await;
+        drop(session);
+        let (mut session, asked) = script.subscribed(from_here(1, 9)).await;
+        assert_eq!(since(&asked), Some(position(1, 9)));
+        session.deliver((10..=12).map(|offset| entry(1, offset)).collect()).await;
+        session
+    };
+    let reading = async {
+        let options = SubscribeOptions { fetch_lagged: true, ..since_start() };
+        let mut subscription = subscribe(&script, token(), options).await;
+        let mut told = told_until(&mut subscription, 9).await;
+        told.extend(told_until(&mut subscription, 12).await);
+        told
+    };
+    let (_session, told) = tokio::join!(serving, reading);
+    let mut wanted = vec!["1", "fetching 1 to 7", "2", "3", "4", "5", "6", "7", "8", "9"];
+    wanted.extend(["fetching 9 to 11", "disconnected", "reconnected after 9", "10", "11", "12"]);
+    assert_eq!(told, wanted);
 }
 
 #[tokio::test]
