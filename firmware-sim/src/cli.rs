@@ -27,12 +27,17 @@ use crate::replay::{self, Chunk, MqttReplay, Pace, SerialReplay, Stage};
 /// Samples of each fault that `account` names.
 const NAMED_MAX: usize = 50;
 
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed; of `account` and `fleet`: something was lost, doubled or invented
+  2  the command line is wrong";
+
 /// Simulated field devices on pseudo-terminals and MQTT, replay of captures, and load for gateways.
 ///
 /// Every command but `fleet`, which ends with a table, prints JSON lines to standard output when it is ready. All log
 /// to standard error, and end cleanly on SIGTERM or Ctrl-C.
 #[derive(Debug, Parser)]
-#[command(name = "lockgate-sim", version)]
+#[command(name = "lockgate-sim", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -193,8 +198,13 @@ struct AccountArgs {
 #[derive(Debug, Args)]
 struct BrokerArgs {
     /// Where to listen; port 0 takes a free one and tells which.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883", value_parser = address)]
     listen: SocketAddr,
+}
+
+#[cfg(feature = "broker")]
+fn address(text: &str) -> Result<SocketAddr, String> {
+    lockgate_runtime::listen_address(text).map_err(|error| format!("it {error}"))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lockgate_runtime::words::span;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -207,7 +208,7 @@ impl Line {
         if let Some(away) = said.unplug
             && self.port.is_some()
         {
-            info!(device = %self.setup.name, ?away, "Unplugged.");
+            info!(device = %self.setup.name, away = %span(away), "Unplugged.");
             self.plug_out().await?;
             self.plug_in_at = Instant::now() + away;
         }

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use lockgate_runtime::words::chain;
 use lockgate_sim::cli::{self, Cli};
 use tokio::runtime::Builder;
 
@@ -13,7 +14,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to do if even this cannot be written.
-            let _unseen = writeln!(anstream::stderr(), "lockgate-sim: {error:#}");
+            let _unseen = writeln!(anstream::stderr(), "lockgate-sim: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }

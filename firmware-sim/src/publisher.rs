@@ -6,6 +6,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use lockgate_runtime::words::span;
 use rumqttc::{AsyncClient, ClientError, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet, QoS};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -147,7 +148,7 @@ impl Publisher {
             match self.connection().await {
                 Over::Done => return,
                 Over::Vanish(away) => {
-                    info!(client = self.identity.client_id, ?away, "Vanished.");
+                    info!(client = self.identity.client_id, away = %span(away), "Vanished.");
                     sleep(away).await;
                 }
                 Over::Lost(error) => {

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use lockgate_runtime::words::chain;
 
 use crate::config::{Config, RedisConfig};
 
 /// The gateway of Lockgate: takes readings from agents and shows them to people, live.
 #[derive(Debug, Parser)]
-#[command(name = "lockgate-gateway", version)]
+#[command(name = "lockgate-gateway", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -35,10 +36,10 @@ struct RunArgs {
     #[arg(long, env = "LOCKGATE_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where agents and clients connect; port 0: any free one. Wins over the file.
-    #[arg(long, env = "LOCKGATE_LISTEN", value_name = "ADDR")]
+    #[arg(long, env = "LOCKGATE_LISTEN", value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Where /metrics is served; port 0: any free one. Wins over the file.
-    #[arg(long, env = "LOCKGATE_METRICS_LISTEN", value_name = "ADDR")]
+    #[arg(long, env = "LOCKGATE_METRICS_LISTEN", value_name = "ADDR", value_parser = address)]
     metrics_listen: Option<SocketAddr>,
     /// The Redis that several gateways share, as redis://HOST:PORT. Wins over the file.
     #[arg(long, env = "LOCKGATE_REDIS", value_name = "URL")]
@@ -58,16 +59,25 @@ struct CheckArgs {
     config: PathBuf,
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    lockgate_runtime::listen_address(text).map_err(|error| format!("it {error}"))
+}
+
 /// A configuration with faults, like wrong arguments: nothing was done.
 const EXIT_USAGE: u8 = 2;
 
-/// Runs the program; the exit code is 0 if all went well, 2 if the configuration is wrong, 1 otherwise.
+const EXIT_CODES: &str = "Exit codes:
+  0  done; a running gateway was told to stop, and has finished what was begun
+  1  failed
+  2  the command line or the configuration is wrong";
+
+/// Runs the program.
 pub fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
             // There may be no log yet, and this is its last line anyhow.
-            let _unheard = writeln!(anstream::stderr(), "lockgate-gateway: {error:#}");
+            let _unheard = writeln!(anstream::stderr(), "lockgate-gateway: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }
@@ -121,8 +131,7 @@ impl RunArgs {
 
 /// The configuration of a file; `None`: it has faults, which have been shown.
 fn load(path: &Path) -> anyhow::Result<Option<Config>> {
-    // The error tells of its source itself.
-    let text = lockgate_config::read(path).map_err(|error| anyhow::Error::msg(error.to_string()))?;
+    let text = lockgate_config::read(path)?;
     match Config::from_toml(&path.display().to_string(), &text) {
         Ok(config) => Ok(Some(config)),
         Err(problems) => {

@@ -71,7 +71,8 @@ pub enum RefusedReason {
 }
 
 impl RefusedReason {
-    fn as_str(self) -> &'static str {
+    /// The word for figures and logs.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             RefusedReason::Connections => "connections",
             RefusedReason::Unauthenticated => "unauthenticated",

@@ -69,6 +69,30 @@ fn a_taken_port_is_told_with_the_option_that_changes_it() {
 }
 
 #[test]
+fn a_port_without_an_address_is_told_with_the_address_that_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = program(folder.path()).args(["--listen", "8090"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(told.contains("--listen") && told.contains("127.0.0.1:8090"), "{told}");
+}
+
+#[test]
+fn what_went_wrong_is_told_once_with_its_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        Command::new(PROGRAM).args(["check", "--config", "absent.toml"]).current_dir(&folder).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(told.matches("No such file").count(), 1, "{told}");
+}
+
+#[test]
+fn help_tells_the_exit_codes() {
+    let output = Command::new(PROGRAM).arg("--help").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Exit codes:\n  0  "));
+}
+
+#[test]
 fn check_shows_every_fault_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gateway.toml");

@@ -1,9 +1,10 @@
 //! What the programs of Lockgate share: the shells around the pure core.
 //!
 //! `supervisor` starts and stops tasks; `signals` and `logs` tie a program to its system; `clock` and
-//! `random` are the only places that read either; `tls`, `dial` and `link` carry messages. Nothing here
-//! knows what a message says.
+//! `random` are the only places that read either; `tls`, `dial` and `link` carry messages; `words` and
+//! `listen` write and read what people do. Nothing here knows what a message says.
 
+mod listen;
 mod supervisor;
 
 pub mod clock;
@@ -13,6 +14,8 @@ pub mod logs;
 mod random;
 pub mod signals;
 pub mod tls;
+pub mod words;
 
+pub use listen::{ListenAddressError, listen_address};
 pub use random::random;
 pub use supervisor::{StopCause, Stopped, Supervisor};

@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, error, info, info_span, warn};
 
+use crate::words::{chain, span};
+
 /// Why a process stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopCause {
@@ -166,7 +168,7 @@ impl Supervisor {
             };
             match ended {
                 Ok(Ok(())) => {}
-                Ok(Err(failure)) => running.supervisor.task_failed(name, format!("{failure:#}")),
+                Ok(Err(failure)) => running.supervisor.task_failed(name, chain(&*failure)),
                 Err(panic) => running.supervisor.task_failed(name, format!("panicked: {}", panic_text(&*panic))),
             }
         }
@@ -203,7 +205,7 @@ impl Supervisor {
     pub async fn run(&self, grace: Duration) -> Stopped {
         self.stop_wanted().await;
         let cause = self.shared.cause.get().cloned().unwrap_or(StopCause::Wanted("end".to_owned()));
-        info!(%cause, ?grace, "Stopping.");
+        info!(%cause, grace = %span(grace), "Stopping.");
         let deadline = Instant::now() + grace;
         let shared = &self.shared;
         shared.closing.cancel();

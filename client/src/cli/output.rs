@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use anstyle::{AnsiColor, Style};
 use lockgate_proto::position::Position;
 use lockgate_proto::time::UnixMicros;
+use lockgate_runtime::words::chain;
 use serde::Serialize;
 
 use super::CliError;
@@ -66,7 +67,7 @@ impl Lines {
 
 /// Says on stderr why a command failed.
 pub(super) fn complain(error: &CliError) {
-    let text = printable(&error.to_string());
+    let text = printable(&chain(error));
     let mut stderr = anstream::stderr().lock();
     // Nobody is left to be told where even this can't be written.
     let _unwritten: io::Result<()> = writeln!(stderr, "{} {text}", styled(BAD, "error:"));

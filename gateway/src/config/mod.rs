@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lockgate_config::{Document, Item, Problems, Table};
 use lockgate_proto::limits::{PING_INTERVAL, PUBLISH_BYTES_TARGET, WINDOW_BYTES, WINDOW_RECORDS};
+use lockgate_runtime::listen_address;
 
 mod redis;
 
@@ -247,10 +248,7 @@ impl ClientConfig {
 }
 
 fn address(item: &Item<'_>) -> Option<SocketAddr> {
-    item.parse(|text| {
-        text.parse::<SocketAddr>()
-            .map_err(|_| "is no address to listen on; write it as \"127.0.0.1:8080\" or \"[::1]:8080\", port 0: any")
-    })
+    item.parse(listen_address)
 }
 
 fn count(item: &Item<'_>, range: RangeInclusive<u32>) -> Option<usize> {

@@ -71,7 +71,7 @@ fn refuse(stream: &TcpStream, address: SocketAddr, reason: RefusedReason) {
         {\"error\":{\"code\":\"limited\",\"message\":\"too many connections; come back in a while\"}}\n";
     Counter::ConnectionsRefused(reason).tick();
     let told = stream.try_write(ANSWER).is_ok();
-    debug!(%address, ?reason, told, "Connection refused.");
+    debug!(%address, reason = reason.as_str(), told, "Connection refused.");
 }
 
 /// A peer that gave up before we took it is no reason to wait; a system without free descriptors is.

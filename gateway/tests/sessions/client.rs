@@ -113,6 +113,11 @@ impl Client {
         }
     }
 
+    /// What came of an earlier subscription before the answer to the present one is none of its business.
+    pub(crate) fn forget_heard(&mut self) {
+        self.heard.clear();
+    }
+
     /// The next entries, until there are so many.
     pub(crate) async fn entries(&mut self, count: usize) -> Vec<wire::Entry> {
         let mut entries = Vec::new();

@@ -2,9 +2,10 @@
 
 use lockgate_proto::reading::Value;
 use lockgate_proto::wire::server_frame::Body;
+use lockgate_proto::wire::subscribe::Start;
 
 use crate::agent::Agent;
-use crate::client::{Client, live, offsets};
+use crate::client::{Client, live, offsets, subscribe};
 use crate::world::World;
 
 /// More than sockets and a room's ring can hold: the slow one must fall behind.
@@ -62,4 +63,26 @@ async fn a_reader_that_is_too_slow_even_for_that_is_told_what_it_did_not_get() {
     assert!(lagged >= 1);
     agent.publish_numbers("pump", 1..=1).await;
     assert_eq!(offsets(&slow.entries(1).await), [RECORDS + 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_slow_reader_did_not_get_is_had_by_subscribing_again_on_the_same_connection() {
+    let world = World::with(|config| config.client.lag_entries_max = 5, |it| it);
+    let mut agent = Agent::connect(&world, "edge-1", 1).await;
+    let (mut slow, _) = Client::listening(&world, live()).await;
+    flood(&mut agent).await;
+    let mut seen = Vec::new();
+    let after = loop {
+        match slow.hear().await {
+            Body::Delivery(delivery) => seen.extend(offsets(&delivery.entries)),
+            Body::Lagged(lagged) => break lagged.after.unwrap(),
+            Body::Positions(_) => {}
+            other => panic!("neither entries nor a gap: {other:?}"),
+        }
+    };
+    slow.subscribe(subscribe(Start::Since(after))).await;
+    slow.forget_heard();
+    let rest = usize::try_from(RECORDS).unwrap() - seen.len();
+    seen.extend(offsets(&slow.entries(rest).await));
+    assert_eq!(seen, (1..=RECORDS).collect::<Vec<_>>(), "each once and in order");
 }
