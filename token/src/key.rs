@@ -11,41 +11,10 @@ use lockgate_proto::time::UnixMicros;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::claims::{AUDIENCE, Claims, SCOPES_MAX, TOKEN_BYTES_MAX};
+use crate::error::TokenError;
 use crate::grant::{Grant, Identity};
 use crate::hex;
 use crate::key_file::{self, KEY_BYTES, KeyError};
-
-/// Why a token is refused or can't be made. The messages may be shown to the token's holder.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// It is longer than [`TOKEN_BYTES_MAX`].
-    #[error("the token is longer than {TOKEN_BYTES_MAX} bytes")]
-    TooLong,
-    /// It is no JWT, or its claims are not of the kind that they should be.
-    #[error("the token is damaged, or is not a token of Lockgate")]
-    Malformed,
-    /// Its header names another algorithm than the key's.
-    #[error("the token is signed in a way that is not accepted here")]
-    Algorithm,
-    /// Another key signed it, or it was changed since.
-    #[error("the token was not signed by the key of this gateway")]
-    Signature,
-    /// It is meant for another system.
-    #[error("the token is not meant for Lockgate")]
-    Audience,
-    /// Its time is over.
-    #[error("the token has expired")]
-    Expired,
-    /// A claim is missing or has no meaning.
-    #[error("the claim {claim:?} of the token is missing or not valid")]
-    Claim {
-        /// The claim's name.
-        claim: &'static str,
-    },
-    /// The system gave no random bytes for the token's id.
-    #[error("the system has no random numbers")]
-    Random,
-}
 
 /// What a token is to say.
 #[derive(Clone, Debug, PartialEq, Eq)]

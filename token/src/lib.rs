@@ -5,19 +5,30 @@
 //! decides what may be done with it. The algorithm is the key's own; what a token's header says about
 //! it is only compared. A token without an end is refused, and at its end there is no leeway: both
 //! clocks that matter (minting, checking) are the gateways'. The only crate that names `jsonwebtoken`.
+//!
+//! Without the feature `keys` there is neither a key nor that library: a holder of a token can still
+//! [read](read_unproven) what it says.
 
 mod claims;
+mod error;
 mod grant;
+#[cfg(feature = "keys")]
 mod hex;
+#[cfg(feature = "keys")]
 mod key;
+#[cfg(feature = "keys")]
 mod key_file;
 mod scope;
 
+#[cfg(feature = "keys")]
 #[cfg(test)]
 mod tests;
 
-pub use claims::{SCOPES_MAX, TOKEN_BYTES_MAX};
+pub use claims::{SCOPES_MAX, TOKEN_BYTES_MAX, read_unproven};
+pub use error::TokenError;
 pub use grant::{Action, Grant, Identity};
-pub use key::{NewToken, SigningKey, TokenError};
+#[cfg(feature = "keys")]
+pub use key::{NewToken, SigningKey};
+#[cfg(feature = "keys")]
 pub use key_file::KeyError;
 pub use scope::{Pattern, Scope, ScopeError};

@@ -10,7 +10,9 @@ use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, Site, Tenant};
 use lockgate_proto::time::UnixMicros;
 use serde_json::{Value, json};
 
-use super::{Action, Grant, Identity, KeyError, NewToken, Scope, SigningKey, TOKEN_BYTES_MAX, TokenError};
+use super::{
+    Action, Grant, Identity, KeyError, NewToken, Scope, SigningKey, TOKEN_BYTES_MAX, TokenError, read_unproven,
+};
 
 const SECRET: [u8; 32] = [7; 32];
 const NOW: UnixMicros = UnixMicros(1_800_000_000_000_000);
@@ -215,4 +217,17 @@ fn what_is_no_key_is_never_replaced() {
 #[test]
 fn no_error_and_no_debug_text_shows_the_secret() {
     assert!(!format!("{:?}", key()).contains('7'));
+}
+
+#[test]
+fn a_holder_reads_what_its_token_says_without_the_key_whatever_the_time() {
+    for identity in [agent().identity, user(&["telemetry:read:plant-1/*"]).identity] {
+        let token = NewToken { tenant: Tenant::new("acme").unwrap(), identity, ttl: Duration::from_secs(60) };
+        let minted = key().mint(&token, NOW).unwrap();
+        assert_eq!(read_unproven(&minted), key().verify(&minted, NOW));
+    }
+    for text in ["", "t", "a.b", "a.b.c", "a.e30.c", "a.b.c.d"] {
+        assert_eq!(read_unproven(text), Err(TokenError::Malformed), "{text}");
+    }
+    assert_eq!(read_unproven(&"a".repeat(TOKEN_BYTES_MAX + 1)), Err(TokenError::TooLong));
 }
