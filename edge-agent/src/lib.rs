@@ -3,13 +3,18 @@
 //! In the order of the data: `config` says what there is, `source` hears serial ports and brokers,
 //! `ingest` dates and sorts what their profiles make of it, `queue` keeps it on disk, `uplink` sends it
 //! and frees what the gateway has. `dead_letters` keeps what could not be used, `health` tells how the
-//! agent itself is. `run` starts and stops all of it; `cli` is what people type.
+//! agent itself is. `run` starts and stops all of it; `cli` is what people type. `account` and `data` know
+//! what the system lets this process do.
 //!
 //! The stages know each other only by handles, which `run` gives out.
 
 pub mod cli;
 pub mod config;
 pub mod profiles;
+
+pub mod account;
+pub mod data;
+
 pub mod source;
 
 pub mod ingest;

@@ -33,7 +33,8 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("token", &["lockgate-proto"]),
     ("codec", &["lockgate-proto", "lockgate-config"]),
     ("runtime", &["lockgate-proto"]),
-    ("edge-agent", &["lockgate-proto", "lockgate-config", "lockgate-codec", "lockgate-runtime"]),
+    // Of `token` what needs no key: the agent reads what its own token says.
+    ("edge-agent", &["lockgate-proto", "lockgate-config", "lockgate-codec", "lockgate-token", "lockgate-runtime"]),
     ("gateway", &["lockgate-proto", "lockgate-config", "lockgate-token", "lockgate-runtime"]),
     ("client", &["lockgate-proto", "lockgate-token", "lockgate-runtime"]),
     ("firmware-sim", &["lockgate-proto", "lockgate-token", "lockgate-runtime"]),

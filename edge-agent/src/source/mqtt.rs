@@ -1,8 +1,10 @@
 //! An MQTT broker: connected, subscribed, heard; each message acknowledged when its readings are on disk.
 //!
-//! The only file that knows `rumqttc`. Each connection has a client of its own, so that nothing of a
+//! With `refusal`, which words its errors, the only file that knows `rumqttc`. Each connection has a client of its own, so that nothing of a
 //! dead connection (a queued acknowledgement, a buffered message) can pass for one of the next. The
 //! broker keeps the session under our client id, and what we have not acknowledged.
+
+mod refusal;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -53,8 +55,8 @@ enum MqttError {
     #[error("{0}")]
     Tls(#[from] lockgate_runtime::tls::TlsError),
     /// No connection, or it broke, or the broker refused us.
-    #[error("{url}: {source}")]
-    Connection { url: String, source: Box<ConnectionError> },
+    #[error("{why}")]
+    Connection { why: String },
     /// The broker does not let us hear this.
     #[error("the broker refuses a subscription to {topic:?}; may this user read it?")]
     Subscription { topic: String },
@@ -144,6 +146,7 @@ impl MqttSource {
         let (client, mut events) = AsyncClient::new(self.options()?, REQUESTS_WAITING_MAX);
         events.network_options.set_connection_timeout(CONNECT_SECONDS_MAX);
         let mut pending = poll(events);
+        let mut let_in = false;
         loop {
             let input = tokio::select! {
                 biased;
@@ -159,12 +162,14 @@ impl MqttSource {
                     return Ok(());
                 }
                 Input::Event(events, Ok(event)) => {
+                    let_in |= matches!(event, Event::Incoming(Packet::ConnAck(_)));
                     pending = poll(*events);
                     self.event(&client, event).await?;
                 }
                 Input::Event(mut events, Err(source)) => {
                     self.leftovers(&mut events).await?;
-                    return Err(MqttError::Connection { url: self.config.url.to_string(), source: source.into() });
+                    let why = refusal::of_connection(&source, &self.config, let_in);
+                    return Err(MqttError::Connection { why });
                 }
                 Input::Durable => {}
             }

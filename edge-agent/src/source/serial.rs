@@ -6,6 +6,7 @@
 //! reading goes on.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio_serial::{ErrorKind, SerialPortBuilder, SerialStream};
 use tokio_util::sync::CancellationToken;
 
 use super::status::StatusReporter;
+use crate::account;
 use crate::config::{DataBits, Parity, SerialConfig, StopBits};
 use crate::ingest::{Ingest, Outage};
 
@@ -33,11 +35,14 @@ enum PortError {
     #[error("{path} is not there; is the device plugged in?")]
     Absent { path: String },
     /// Someone else has it open for himself.
-    #[error("{path} is busy: another program has it open")]
+    #[error("{path} is busy: another program has it open; `fuser {path}` tells which")]
     Busy { path: String },
     /// This user may not open it.
-    #[error("{path} may not be opened; add this user to the group that owns it (often dialout)")]
-    Forbidden { path: String },
+    #[error("{user} may not open {path}; {}", forbidden_fix(user, group.as_deref()))]
+    Forbidden { path: String, user: String, group: Option<String> },
+    /// Something else is there under this path.
+    #[error("{path} is no serial port but {what}; correct `path`, `ls /dev/serial/by-id` shows what is plugged in")]
+    NoPort { path: String, what: &'static str },
     /// The port, or its driver, does not take the settings, or anything else.
     #[error("cannot open {path}: {source}")]
     Open { path: String, source: tokio_serial::Error },
@@ -161,15 +166,50 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
 
 fn open(config: &SerialConfig) -> Result<SerialStream, PortError> {
     let path = config.path.display().to_string();
-    match SerialStream::open(&builder(config)) {
-        Ok(port) => Ok(port),
-        Err(source) => Err(match source.kind() {
-            ErrorKind::NoDevice if is_busy(&source) => PortError::Busy { path },
-            ErrorKind::NoDevice | ErrorKind::Io(io::ErrorKind::NotFound) => absent_or_busy(&config.path, path),
-            ErrorKind::Io(io::ErrorKind::PermissionDenied) => PortError::Forbidden { path },
-            ErrorKind::Io(io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock) => PortError::Busy { path },
-            ErrorKind::InvalidInput | ErrorKind::Unknown | ErrorKind::Io(_) => PortError::Open { path, source },
-        }),
+    let source = match SerialStream::open(&builder(config)) {
+        Ok(port) => return Ok(port),
+        Err(source) => source,
+    };
+    // Whether this user may open it is of no interest where it is something else.
+    if let Some(what) = no_port(&config.path, &source) {
+        return Err(PortError::NoPort { path, what });
+    }
+    Err(match source.kind() {
+        ErrorKind::NoDevice if is_busy(&source) => PortError::Busy { path },
+        ErrorKind::NoDevice | ErrorKind::Io(io::ErrorKind::NotFound) => absent_or_busy(&config.path, path),
+        ErrorKind::Io(io::ErrorKind::PermissionDenied) => {
+            let (user, group) = (account::user(), account::group_with_access(&config.path));
+            PortError::Forbidden { path, user, group }
+        }
+        ErrorKind::Io(io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock) => PortError::Busy { path },
+        ErrorKind::InvalidInput | ErrorKind::Unknown | ErrorKind::Io(_) => PortError::Open { path, source },
+    })
+}
+
+/// What is there, where it is no serial port.
+fn no_port(port: &Path, error: &tokio_serial::Error) -> Option<&'static str> {
+    let kind = port.metadata().ok()?.file_type();
+    if kind.is_file() {
+        Some("a plain file")
+    } else if kind.is_dir() {
+        Some("a folder")
+    } else if !kind.is_char_device() {
+        Some("a file of another kind")
+    } else if error.description == "Not a typewriter" {
+        // The library gives ENOTTY by its words alone.
+        Some("a device of another kind")
+    } else {
+        None
+    }
+}
+
+/// How a user comes to be let in.
+fn forbidden_fix(user: &str, group: Option<&str>) -> String {
+    match group {
+        Some(group) => {
+            format!("add this user to the group {group}: `sudo usermod -aG {group} {user}`, then start anew")
+        }
+        None => "its owner has to allow it".to_owned(),
     }
 }
 

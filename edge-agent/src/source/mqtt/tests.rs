@@ -352,3 +352,38 @@ async fn availability_is_presence() {
     let events = world.bench.records(Lane::Events).await;
     assert!(matches!(&events[0], lockgate_proto::record::Record::Presence(presence) if !presence.online));
 }
+
+/// What the source says of somebody who answers like this, or not at all.
+async fn said_of(answer: &'static [u8]) -> String {
+    let mut world = World::new(NO_SYNC, 20, Redelivery::Marked).await;
+    let said = std::cell::RefCell::new(String::new());
+    world
+        .play(async |world, _| {
+            let (mut stream, _) = world.broker.0.accept().await.unwrap();
+            stream.read_exact(&mut [0; 1]).await.unwrap();
+            stream.write_all(answer).await.unwrap();
+            drop(stream);
+            world.view.until(|state| matches!(state, SourceState::Retrying { .. })).await;
+            *said.borrow_mut() = world.view.state().reason().unwrap().replace(&world.broker.address().to_string(), "A");
+        })
+        .await;
+    said.into_inner()
+}
+
+#[tokio::test]
+async fn what_is_no_broker_is_told_in_plain_words() {
+    let http = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: Tue, 25 Nov 2025 12:00:00 GMT\r\n\r\n \
+                and so on, as pages do, until there is enough of it for a packet of any kind";
+    let told = said_of(http.as_bytes()).await;
+    assert!(told.starts_with("what answers at mqtt://A is no MQTT broker; correct `url`"), "{told}");
+    // An alert of somebody who wants TLS.
+    let told = said_of(&[0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x0a]).await;
+    assert!(told.contains("write mqtts:// for a broker that wants TLS"), "{told}");
+    let told = said_of(b"").await;
+    assert!(told.starts_with("what answers at mqtt://A closes the connection without a word of MQTT"), "{told}");
+    let told = said_of(&[0x20, 0x02, 0x00, 0x05]).await;
+    assert!(
+        told.starts_with("the broker mqtt://A does not let in an agent that tells no user; add `username`"),
+        "{told}"
+    );
+}

@@ -134,6 +134,34 @@ async fn a_busy_port_is_told_apart_from_an_absent_one() {
 }
 
 #[tokio::test]
+async fn what_is_no_serial_port_is_told_in_plain_words() {
+    let mut world = World::new();
+    world
+        .play(async |world| {
+            std::fs::write(&world.path, "").unwrap();
+            world.until_says("meter is no serial port but a plain file; correct `path`").await;
+            std::fs::remove_file(&world.path).unwrap();
+            symlink("/dev/null", &world.path).unwrap();
+            world.until_says("meter is no serial port but a device of another kind").await;
+            std::fs::remove_file(&world.path).unwrap();
+            std::fs::create_dir(&world.path).unwrap();
+            world.until_says("meter is no serial port but a folder").await;
+        })
+        .await;
+}
+
+#[test]
+fn who_may_not_open_a_port_is_told_the_group_that_may() {
+    let told = |group: Option<&str>| {
+        let (path, user) = ("/dev/ttyUSB0".to_owned(), "pi".to_owned());
+        PortError::Forbidden { path, user, group: group.map(str::to_owned) }.to_string()
+    };
+    assert!(told(Some("dialout")).contains("pi may not open /dev/ttyUSB0; add this user to the group dialout"));
+    assert!(told(Some("dialout")).contains("`sudo usermod -aG dialout pi`"));
+    assert!(told(None).contains("its owner"));
+}
+
+#[tokio::test]
 async fn what_does_not_fit_on_a_full_disk_is_counted_and_hearing_goes_on() {
     let mut world = World::new();
     world
