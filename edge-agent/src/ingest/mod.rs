@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use lockgate_codec::{DeadLetter, DeadLetterReason, Output};
 use lockgate_proto::seq::{Lane, Seq};
+use lockgate_runtime::words::chain;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
@@ -159,15 +160,4 @@ impl Ingest {
             }
         }
     }
-}
-
-/// An error with all its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -18,6 +18,7 @@ use lockgate_proto::link::close::CloseCode;
 use lockgate_runtime::dial::{DialError, Dialer, GatewayUrl};
 use lockgate_runtime::link::{Link, LinkOptions};
 use lockgate_runtime::tls::TlsError;
+use lockgate_runtime::words::span;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -178,10 +179,10 @@ impl Uplink {
     }
 
     /// The gateway has let us in.
-    fn up(&mut self, rtt: Option<Duration>) {
+    fn up(&mut self, rtt: Duration) {
         let news = self.parts.status.send_replace(LinkStatus::Up { rtt });
         if !matches!(news, LinkStatus::Up { .. }) {
-            info!(gateway = %self.parts.config.url, ?rtt, "Connected to the gateway.");
+            info!(gateway = %self.parts.config.url, rtt = %span(rtt), "Connected to the gateway.");
         }
         self.backoff.reset();
     }

@@ -11,6 +11,7 @@ use lockgate_proto::ranges::{RangeSet, SeqRange};
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 use lockgate_proto::time::MonoTime;
 use lockgate_runtime::link::{Link, Received};
+use lockgate_runtime::words::{chain, span};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,6 @@ use tracing::{error, info, warn};
 
 use super::time_logic::{Resolved, resolve};
 use super::{End, Uplink, refusal};
-use crate::ingest::chain;
 use crate::queue::{FetchError, Progress, QueueClosed, RecordTime};
 
 /// How long an agent that stops waits for the acknowledgement of what is under way.
@@ -184,10 +184,10 @@ impl Uplink {
             Action::Gap(gap) => queue.add_gap(gap).await?,
             Action::ServerTime { asked, answered, server } => {
                 self.parts.time.gateway_time(asked, answered, server);
-                self.up(Some(answered.since(asked)));
+                self.up(answered.since(asked));
             }
             Action::GoAway { reason, reconnect_after, gateways } => {
-                info!(reason, ?reconnect_after, "The gateway asks us to leave.");
+                info!(reason, reconnect_after = %span(reconnect_after), "The gateway asks us to leave.");
                 self.detour(reconnect_after, &gateways);
             }
             Action::Close { code: CloseCode::ShuttingDown, .. } if connection.leave_at.is_some() => {

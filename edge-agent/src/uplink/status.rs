@@ -17,7 +17,7 @@ pub enum LinkStatus {
     /// The gateway has let us in.
     Up {
         /// To the gateway and back, as last measured.
-        rtt: Option<Duration>,
+        rtt: Duration,
     },
 }
 
@@ -26,7 +26,7 @@ impl LinkStatus {
     pub fn rtt(&self) -> Option<Duration> {
         match self {
             LinkStatus::Starting | LinkStatus::Down { .. } => None,
-            LinkStatus::Up { rtt } => *rtt,
+            LinkStatus::Up { rtt } => Some(*rtt),
         }
     }
 }
