@@ -1,5 +1,7 @@
 //! The device profiles that the agent brings along.
 
+use lockgate_config::nearest;
+
 /// Names and texts, in the order of the names.
 const SHIPPED: [(&str, &str); 7] = [
     ("dsmr5-p1", include_str!("../profiles/dsmr5-p1.toml")),
@@ -14,6 +16,15 @@ const SHIPPED: [(&str, &str); 7] = [
 /// The text of a shipped profile.
 pub fn shipped(name: &str) -> Option<&'static str> {
     SHIPPED.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// The text of a shipped profile; where there is none of this name, what to do about it.
+pub fn find(name: &str) -> Result<&'static str, String> {
+    shipped(name).ok_or_else(|| {
+        let near = nearest(name, names()).map(|near| format!("did you mean {near:?}? ")).unwrap_or_default();
+        let all: Vec<&str> = names().collect();
+        format!("{near}The agent comes with {}; one of your own is named by its path, ./NAME.toml", all.join(", "))
+    })
 }
 
 /// The names of all shipped profiles.

@@ -11,12 +11,14 @@ use lockgate_proto::ids::DeviceName;
 use lockgate_proto::link::agent::{AgentConfig as LinkConfig, AgentLink};
 use lockgate_proto::seq::Epoch;
 use lockgate_runtime::clock::{Clock, boot_id};
+use lockgate_runtime::words::chain;
 use lockgate_runtime::{Supervisor, random, signals, tls};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
+use crate::data::{self, DEAD_LETTERS_FOLDER, QUEUE_FOLDER};
 use crate::dead_letters::{self, DeadLetterHandle};
 use crate::health::Health;
 use crate::ingest::Ingest;
@@ -35,12 +37,6 @@ const GRACE: Duration = Duration::from_secs(8);
 /// For the last flush of the queue.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// The queue's folder in the data folder.
-pub const QUEUE_FOLDER: &str = "queue";
-
-/// The dead letters' folder in the data folder.
-pub const DEAD_LETTERS_FOLDER: &str = "dead-letters";
-
 /// Runs until SIGTERM, SIGINT or the failure of a task.
 pub fn run(config: Config) -> anyhow::Result<()> {
     tls::install();
@@ -51,18 +47,26 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 async fn agent(config: Config) -> anyhow::Result<()> {
     let supervisor = Supervisor::new();
     signals::stop_on_signals(&supervisor).context("cannot listen for signals")?;
-    for warning in config::warnings(&config) {
+    let clock = Clock::system();
+    // First of all: what ends the agent here need not be warned of before.
+    data::prepare(&config.agent.data)?;
+    for warning in config::warnings(&config, clock.wall()) {
         warn!("{warning}");
     }
     let (config_name, config_site) = (config.agent.name.clone(), config.agent.site.clone());
-    let kept = Kept::open(&config, Clock::system(), &supervisor).await?;
+    let kept = Kept::open(&config, clock, &supervisor).await?;
     info!(agent = %config_name, site = %config_site, epoch = %kept.queue.epoch(), "The agent runs.");
     let queue = kept.queue.clone();
     start(config, kept, &supervisor)?;
     let stopped = supervisor.run(GRACE).await;
     match timeout(CLOSE_TIME_MAX, queue.close()).await {
         Ok(Ok(())) => info!("The queue is flushed and closed."),
-        Ok(Err(error)) => error!(%error, "The queue could not be closed cleanly; it is looked over at the next start."),
+        Ok(Err(error)) => {
+            error!(
+                error = chain(&error),
+                "The queue could not be closed cleanly; it is looked over at the next start."
+            );
+        }
         Err(_) => bail!("the disk did not take the last flush within {CLOSE_TIME_MAX:?}"),
     }
     stopped.into_result()

@@ -27,7 +27,12 @@ const NOTE_INTERVAL: Duration = Duration::from_secs(60);
 const SYSTEM_ERROR_MICROS: u64 = 60_000_000;
 
 /// Before the first release nobody can have started this program: 2025-11-01.
-const FLOOR: UnixMicros = UnixMicros(1_761_955_200_000_000);
+pub(crate) const FLOOR: UnixMicros = UnixMicros(1_761_955_200_000_000);
+
+/// As `2025-02-11T06:20:00.5Z`; microseconds at the finest. Times that no calendar has stay numbers.
+pub fn iso(time: UnixMicros) -> String {
+    jiff::Timestamp::from_microsecond(time.0).map_or_else(|_| format!("{}us", time.0), |time| time.to_string())
+}
 
 /// Tells the time; cheap to clone, and all clones are one.
 #[derive(Clone)]

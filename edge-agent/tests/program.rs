@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -71,9 +73,7 @@ fn check_warns_of_what_is_not_there_and_exits_with_0() {
 #[test]
 fn a_wrong_command_line_exits_with_2_and_a_missing_queue_with_1() {
     let folder = folder(CONFIG);
-    for args in
-        [&["decode", "--input", "-"][..], &["fly"], &["queue"], &["decode", "--profile", "nonsense", "--input", "-"]]
-    {
+    for args in [&["decode", "--input", "-"][..], &["fly"], &["decode", "--profile", "nonsense", "--input", "-"]] {
         assert_eq!(output(folder.path(), args).status.code(), Some(2), "{args:?}");
     }
     let queue = output(folder.path(), &["queue", "--data", "nowhere"]);
@@ -138,4 +138,53 @@ fn profiles_are_listed_and_shown() {
     let folder = folder(CONFIG);
     assert!(stdout(&output(folder.path(), &["profiles"])).contains("zigbee2mqtt"));
     assert!(stdout(&output(folder.path(), &["profiles", "dsmr5-p1"])).contains("framing"));
+}
+
+#[test]
+fn every_sub_command_takes_the_configuration_of_the_folder_unless_told_another() {
+    let folder = folder(CONFIG);
+    for args in [&["queue"][..], &["dead-letters"], &["check"], &["decode", "--source", "meter", "--input", "-"]] {
+        let here = agent(folder.path(), args).stdin(Stdio::null()).output().expect("the agent can be run");
+        assert_ne!(here.status.code(), Some(2), "{args:?}: {}", stderr(&here));
+        let elsewhere: Vec<&str> = args.iter().copied().chain(["--config", "other.toml"]).collect();
+        let there = output(folder.path(), &elsewhere);
+        assert!(stderr(&there).contains("other.toml"), "{args:?}: {}", stderr(&there));
+    }
+}
+
+#[test]
+fn a_profile_that_is_none_is_told_with_those_that_are() {
+    let folder = folder(CONFIG);
+    for args in [&["decode", "--profile", "zigbee2mqt", "--input", "-"][..], &["profiles", "zigbee2mqt"]] {
+        let told = stderr(&output(folder.path(), args));
+        assert!(told.contains("did you mean \"zigbee2mqtt\"?") && told.contains("emontx, esphome"), "{told}");
+    }
+    let told = stderr(&output(folder.path(), &["decode", "--profile", "wx", "--input", "-"]));
+    assert!(told.contains("The agent comes with dsmr5-p1, emontx"), "{told}");
+}
+
+#[test]
+fn data_that_cannot_be_kept_is_told_with_its_key_and_the_path_by_check_and_by_run() {
+    let folder = folder(&CONFIG.replace("site = \"plant-1\"", "site = \"plant-1\"\ndata = \"agent.toml/data\""));
+    let told = "agent.data: agent.toml is no folder";
+    let check = output(folder.path(), &["check"]);
+    assert!(stdout(&check).contains(told), "{}", stdout(&check));
+    let run = output(folder.path(), &["run"]);
+    assert_eq!(run.status.code(), Some(1));
+    assert_eq!(stderr(&run), format!("error: {told}; name a folder, which is made where it is missing\n"));
+}
+
+#[test]
+fn check_tells_what_the_token_says() {
+    let claims = r#"{"aud":"lockgate","jti":"1","ten":"acme","kind":"agent","sub":"a","site":"plant-1","iat":1763000000,"exp":4102444800}"#;
+    let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+    let folder = folder(&CONFIG.replace("token = \"t\"", &format!("token = \"{token}\"")));
+    let told = stdout(&output(folder.path(), &["check"]));
+    let wanted = "The token says: tenant acme, agent a of site plant-1, good until 2100-01-01T00:00:00Z (";
+    assert!(told.contains(wanted), "{told}");
+}
+
+#[test]
+fn help_tells_the_exit_codes() {
+    assert!(stdout(&output(Path::new("."), &["--help"])).contains("Exit codes:\n  0  "));
 }

@@ -6,10 +6,11 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{hex, iso_time};
+use super::output::hex;
 use super::{CliError, DataArg};
+use crate::data::DEAD_LETTERS_FOLDER;
 use crate::dead_letters::{KeptLetter, list};
-use crate::run::DEAD_LETTERS_FOLDER;
+use crate::time::iso;
 
 /// Of an input, so many characters are shown to people; --json has all that was kept.
 const SHOWN_CHARS_MAX: usize = 160;
@@ -48,12 +49,11 @@ fn as_json(letter: &KeptLetter) -> String {
         Err(_) => ("input_hex", hex(&letter.input)),
     };
     let (source, reason, detail) = (&letter.source, &letter.reason, &letter.detail);
-    json!({ "at": letter.at.map(iso_time), "source": source, "reason": reason, "detail": detail, key: input })
-        .to_string()
+    json!({ "at": letter.at.map(iso), "source": source, "reason": reason, "detail": detail, key: input }).to_string()
 }
 
 fn as_text(letter: &KeptLetter) -> String {
-    let at = letter.at.map_or_else(|| "time not known".to_owned(), iso_time);
+    let at = letter.at.map_or_else(|| "time not known".to_owned(), iso);
     // What a device has said may have anything in it, terminal commands included.
     let input: String = match std::str::from_utf8(&letter.input) {
         Ok(text) => text.escape_debug().take(SHOWN_CHARS_MAX).collect(),

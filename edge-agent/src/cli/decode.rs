@@ -13,7 +13,7 @@ use lockgate_codec::{Counters, Input, Output, Zone};
 use lockgate_proto::ids::DeviceName;
 use lockgate_proto::time::MonoTime;
 
-use super::{CliError, output};
+use super::{CliError, ConfigArg, output};
 use crate::config::SourceProfile;
 
 /// LIMIT: longest line of recorded messages.
@@ -55,26 +55,19 @@ impl FromStr for Pieces {
     Prints one JSON object a line: a reading (device, metric, value; unit, time, retained, historical,\n\
     quality where they apply) or {\"dead_letter\": \"why\"}. Ends with a line on standard error that counts.")]
 pub(super) struct DecodeArgs {
-    /// A configuration, of which --source is one.
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "source",
-        conflicts_with = "profile",
-        required_unless_present = "profile"
-    )]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArg,
     /// The name of a source in the configuration.
-    #[arg(long, value_name = "NAME", requires = "config")]
+    #[arg(long, value_name = "NAME", conflicts_with = "profile", required_unless_present = "profile")]
     source: Option<String>,
     /// The name of a shipped profile, or the path of one of your own.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
     profile: Option<String>,
     /// The device of readings that do not tell theirs, with --profile.
-    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    #[arg(long, value_name = "NAME", requires = "profile")]
     device: Option<DeviceName>,
     /// The IANA time zone of local times, with --profile.
-    #[arg(long, value_name = "ZONE", conflicts_with = "config")]
+    #[arg(long, value_name = "ZONE", requires = "profile")]
     time_zone: Option<String>,
     /// What was recorded; - is standard input.
     #[arg(long, value_name = "FILE")]
@@ -116,10 +109,10 @@ fn profile(args: &DecodeArgs) -> Result<SourceProfile, CliError> {
         };
         return Ok(SourceProfile::by_name(name, args.device.clone(), zone)?);
     }
-    let (Some(config), Some(source)) = (&args.config, &args.source) else {
-        return Err(CliError::Usage("give --profile, or --config and --source".to_owned()));
+    let Some(source) = &args.source else {
+        return Err(CliError::Usage("give --profile, or --source".to_owned()));
     };
-    let config = super::load(config)?;
+    let config = args.config.load()?;
     let serial = config.serial.into_iter().map(|serial| (serial.name, serial.profile));
     let mqtt = config.mqtt.into_iter().map(|mqtt| (mqtt.name, mqtt.profile));
     let mut names = Vec::new();

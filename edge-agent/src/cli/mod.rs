@@ -1,12 +1,6 @@
 //! The sub-commands, one file each.
 //!
 //! Results go to standard output, logs and complaints to standard error.
-//!
-//! | exit code | meaning |
-//! |--:|---|
-//! | 0 | all is well; a running agent was told to stop and has kept everything |
-//! | 1 | it could not be done; standard error says why |
-//! | 2 | the command line or the configuration is wrong; standard error shows every fault of it |
 
 mod check;
 mod dead_letters;
@@ -20,15 +14,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use lockgate_runtime::words::chain;
 
 use crate::config::{Config, ConfigError};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done; a running agent was told to stop, and has kept everything
+  1  failed
+  2  the command line or the configuration is wrong";
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 
 /// Carries readings of serial and MQTT devices to a Lockgate gateway, through networks that fail.
 #[derive(Debug, Parser)]
-#[command(name = "lockgate-agent", version, max_term_width = 100)]
+#[command(name = "lockgate-agent", version, max_term_width = 100, after_help = EXIT_CODES, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -66,23 +66,27 @@ struct ConfigArg {
     config: PathBuf,
 }
 
+impl ConfigArg {
+    fn load(&self) -> Result<Config, CliError> {
+        Ok(Config::load(&self.config)?)
+    }
+}
+
 /// Where the data of an agent are: told by its configuration, or named.
 #[derive(Debug, Args)]
 struct DataArg {
-    /// The configuration of the agent.
-    #[arg(long, value_name = "FILE", required_unless_present = "data", conflicts_with = "data")]
-    config: Option<PathBuf>,
-    /// The data folder of the agent.
-    #[arg(long, value_name = "FOLDER")]
+    #[command(flatten)]
+    config: ConfigArg,
+    /// The data folder of the agent, in place of a configuration.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "config")]
     data: Option<PathBuf>,
 }
 
 impl DataArg {
     fn folder(&self) -> Result<PathBuf, CliError> {
-        match (&self.data, &self.config) {
-            (Some(folder), _) => Ok(folder.clone()),
-            (None, Some(config)) => Ok(load(config)?.agent.data),
-            (None, None) => Err(CliError::Usage("give --config or --data".to_owned())),
+        match &self.data {
+            Some(folder) => Ok(folder.clone()),
+            None => Ok(self.config.load()?.agent.data),
         }
     }
 }
@@ -97,7 +101,7 @@ enum CliError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Anything that went wrong on the way.
-    #[error("{0:#}")]
+    #[error("{}", chain(&**.0))]
     Failed(anyhow::Error),
 }
 
@@ -127,7 +131,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run(&args),
         Command::Decode(args) => decode::run(&args),
-        Command::Check(args) => check::run(&args.config),
+        Command::Check(args) => check::run(&args),
         Command::Queue(args) => queue::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Profiles(args) => profiles::run(&args),
@@ -140,12 +144,8 @@ pub fn main() -> ExitCode {
 
 fn run(args: &RunArgs) -> Result<(), CliError> {
     lockgate_runtime::logs::init(&args.log).map_err(|error| CliError::Usage(format!("--log {error}")))?;
-    let config = load(&args.config.config)?;
+    let config = args.config.load()?;
     Ok(crate::run::run(config)?)
-}
-
-fn load(path: &std::path::Path) -> Result<Config, CliError> {
-    Ok(Config::load(path)?)
 }
 
 fn complain(error: &CliError) -> ExitCode {
@@ -160,7 +160,7 @@ fn complain(error: &CliError) -> ExitCode {
             (format!("error: {error}\n"), EXIT_USAGE)
         }
         CliError::Failed(error) if is_broken_pipe(error) => return ExitCode::SUCCESS,
-        CliError::Failed(error) => (format!("error: {error:#}\n"), EXIT_FAILED),
+        CliError::Failed(error) => (format!("error: {}\n", chain(&**error)), EXIT_FAILED),
     };
     // Where even that can't be written, the code has to say it all.
     drop(stderr.write_all(text.as_bytes()));

@@ -5,6 +5,8 @@ use lockgate_proto::reading::{Quality, Value};
 use lockgate_proto::time::UnixMicros;
 use serde_json::{Map, json};
 
+use crate::time::iso;
+
 /// One line, without its end.
 pub(super) fn json_line(output: &Output) -> String {
     let mut line = Map::new();
@@ -66,13 +68,8 @@ fn insert_flag(line: &mut Map<String, serde_json::Value>, key: &str, flag: bool)
 
 fn insert_time(line: &mut Map<String, serde_json::Value>, time: Option<UnixMicros>) {
     if let Some(time) = time {
-        line.insert("time".to_owned(), json!(iso_time(time)));
+        line.insert("time".to_owned(), json!(iso(time)));
     }
-}
-
-/// As `2025-02-11T06:20:00.5Z`; microseconds at the finest. Times that no calendar has stay numbers.
-pub(super) fn iso_time(time: UnixMicros) -> String {
-    jiff::Timestamp::from_microsecond(time.0).map_or_else(|_| format!("{}us", time.0), |time| time.to_string())
 }
 
 /// Bytes as two hex digits each.

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use clap::Args;
 
 use super::CliError;
+use crate::config::ConfigError;
 use crate::profiles;
 
 #[derive(Debug, Args)]
@@ -17,9 +18,8 @@ pub(super) struct ProfilesArgs {
 pub(super) fn run(args: &ProfilesArgs) -> Result<(), CliError> {
     let mut out = anstream::stdout();
     if let Some(name) = &args.name {
-        let unknown =
-            || CliError::Usage(format!("{name:?} is no shipped profile; `lockgate-agent profiles` lists them"));
-        let text = profiles::shipped(name).ok_or_else(unknown)?;
+        let unknown = |fix| ConfigError::UnknownProfile { name: name.clone(), fix };
+        let text = profiles::find(name).map_err(unknown)?;
         out.write_all(text.as_bytes())?;
         return Ok(());
     }

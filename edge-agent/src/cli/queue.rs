@@ -11,11 +11,12 @@ use lockgate_proto::seq::Lane;
 use lockgate_proto::time::UnixMicros;
 use serde_json::{Value, json};
 
-use super::output::iso_time;
 use super::{CliError, DataArg};
+use crate::config::SYNC_INTERVAL_DEFAULT;
+use crate::data::QUEUE_FOLDER;
 use crate::queue::inspect::{EpochInspection, Inspection, LaneInspection, inspect};
 use crate::queue::wear_logic::WriteEstimate;
-use crate::run::QUEUE_FOLDER;
+use crate::time::iso;
 
 #[derive(Debug, Args)]
 pub(super) struct QueueArgs {
@@ -24,21 +25,20 @@ pub(super) struct QueueArgs {
     /// One JSON object instead of a table.
     #[arg(long)]
     json: bool,
-    /// The sync interval that the estimate of flash life assumes, with --data.
-    #[arg(long, value_name = "DURATION", value_parser = lockgate_config::parse_duration, conflicts_with = "config", default_value = "1s")]
-    sync_interval: Duration,
+    /// The sync interval that the estimate of flash life assumes, with --data [default: 1s]
+    #[arg(long, value_name = "DURATION", value_parser = lockgate_config::parse_duration, requires = "data")]
+    sync_interval: Option<Duration>,
     /// What the card bears in all, in terabytes written, as its data sheet has it.
     #[arg(long, value_name = "TERABYTES", default_value_t = 30)]
     card_tbw: u64,
 }
 
 pub(super) fn run(args: &QueueArgs) -> Result<(), CliError> {
-    let (folder, sync_interval) = match &args.data.config {
-        Some(config) => {
-            let config = super::load(config)?;
-            (config.agent.data, config.queue.sync_interval)
-        }
-        None => (args.data.folder()?, args.sync_interval),
+    let (folder, sync_interval) = if let Some(folder) = &args.data.data {
+        (folder.clone(), args.sync_interval.unwrap_or(SYNC_INTERVAL_DEFAULT))
+    } else {
+        let config = args.data.config.load()?;
+        (config.agent.data, config.queue.sync_interval)
     };
     let folder = folder.join(QUEUE_FOLDER);
     if !folder.is_dir() {
@@ -82,7 +82,7 @@ fn lanes(inspection: &Inspection) -> impl Iterator<Item = (&EpochInspection, Lan
 }
 
 fn as_json(inspection: &Inspection, wear: Option<&Wear>) -> Value {
-    let time = |time: Option<UnixMicros>| time.map(iso_time);
+    let time = |time: Option<UnixMicros>| time.map(iso);
     let rows: Vec<Value> = lanes(inspection)
         .map(|(epoch, lane, held)| {
             json!({
@@ -131,7 +131,7 @@ fn as_json(inspection: &Inspection, wear: Option<&Wear>) -> Value {
 fn as_text(inspection: &Inspection, wear: Option<&Wear>) -> String {
     let mut rows = vec![["epoch", "lane", "records", "waiting", "bytes", "oldest", "newest"].map(str::to_owned)];
     for (epoch, lane, held) in lanes(inspection) {
-        let time = |time: Option<UnixMicros>| time.map_or_else(|| "not known".to_owned(), iso_time);
+        let time = |time: Option<UnixMicros>| time.map_or_else(|| "not known".to_owned(), iso);
         rows.push([
             format!("{}{}", epoch.epoch, if epoch.is_open { " (open)" } else { "" }),
             lane.to_string(),
@@ -160,7 +160,7 @@ fn as_text(inspection: &Inspection, wear: Option<&Wear>) -> String {
 }
 
 fn gap_line(gap: &Gap) -> String {
-    let end = |time: Option<UnixMicros>| time.map_or_else(|| "?".to_owned(), iso_time);
+    let end = |time: Option<UnixMicros>| time.map_or_else(|| "?".to_owned(), iso);
     let count = if gap.is_unbounded() {
         "an unknown number of records".to_owned()
     } else {

@@ -7,6 +7,7 @@
 mod address;
 mod secret;
 mod sources;
+mod token;
 mod warnings;
 
 use std::ops::RangeInclusive;
@@ -23,6 +24,7 @@ use crate::queue::limits::{BUDGET_BYTES_MIN, EVENTS_RESERVE_BYTES_MIN};
 pub use address::{Address, AddressError};
 pub use secret::{Secret, SecretError};
 pub use sources::{DataBits, MqttConfig, Parity, SerialConfig, SourceProfile, StopBits};
+pub use token::{TokenFault, look_at_token};
 pub use warnings::warnings;
 
 /// The agent's whole configuration.
@@ -126,7 +128,8 @@ const BUDGET: RangeInclusive<u64> = BUDGET_BYTES_MIN..=TIB;
 const BUDGET_DEFAULT: u64 = MIB * 512;
 const EVENTS_RESERVE_DEFAULT: u64 = MIB * 16;
 const SYNC_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
-const SYNC_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
+/// `queue.sync_interval` where the file does not say.
+pub(crate) const SYNC_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 const HEALTH_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
 const HEALTH_INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -146,9 +149,9 @@ fn check(root: &Table<'_>, folder: &Path, problems: &Problems) -> Option<Config>
         agent: agent.as_ref().map(|agent| agent.name.clone()),
         time_zone: agent.as_ref().map_or(TIME_ZONE_DEFAULT, |agent| &agent.time_zone),
     };
-    let mut names = sources::Names::default();
-    let serial = root.sections("serial", |table| sources::serial(table, &surroundings, &mut names));
-    let mqtt = root.sections("mqtt", |table| sources::mqtt(table, &surroundings, &mut names));
+    let mut taken = sources::Taken::default();
+    let serial = root.sections("serial", |table| sources::serial(table, &surroundings, &mut taken));
+    let mqtt = root.sections("mqtt", |table| sources::mqtt(table, &surroundings, &mut taken));
     Some(Config { agent: agent?, uplink: uplink?, queue: queue?, health: health?, serial, mqtt })
 }
 

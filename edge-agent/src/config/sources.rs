@@ -161,20 +161,40 @@ pub(super) struct Surroundings<'a> {
     pub(super) time_zone: &'a str,
 }
 
-/// The names that sources have so far.
+/// What of the sources must be theirs alone, so far.
 #[derive(Default)]
-pub(super) struct Names(Vec<String>);
+pub(super) struct Taken {
+    names: Vec<String>,
+    /// Each with the name of its source.
+    ports: Vec<(PathBuf, String)>,
+}
 
-impl Names {
-    fn take(&mut self, item: &Item<'_>) -> Option<String> {
+impl Taken {
+    fn name(&mut self, item: &Item<'_>) -> Option<String> {
         // The rules of a device's name: it is one, where the source does not say another.
         let name = item.parse(str::parse::<DeviceName>)?.as_str().to_owned();
-        if self.0.contains(&name) {
+        if self.names.contains(&name) {
             item.problem(format!("{name:?} is the name of another source"), "give each source a name of its own");
             return None;
         }
-        self.0.push(name.clone());
+        self.names.push(name.clone());
         Some(name)
+    }
+
+    /// What is said on a port can be read once, under whatever path it is opened.
+    fn port(&mut self, item: &Item<'_>, folder: &Path, source: Option<&str>) -> Option<PathBuf> {
+        let path = folder.join(item.file()?);
+        let device = path.canonicalize().unwrap_or_else(|_| path.clone());
+        if let Some((_, other)) = self.ports.iter().find(|(known, _)| *known == device) {
+            let by = if device == path { String::new() } else { format!(" (it leads to {})", device.display()) };
+            item.problem(
+                format!("is the port of the source {other:?} too{by}"),
+                "keep one of the two; one profile can have routes for all that is said on a port",
+            );
+            return None;
+        }
+        self.ports.push((device, source.unwrap_or_default().to_owned()));
+        Some(path)
     }
 }
 
@@ -199,10 +219,7 @@ fn profile_text(name: &str, folder: &Path) -> Result<Cow<'static, str>, ProfileE
     if name.contains('/') || Path::new(name).extension().is_some_and(|end| end == "toml") {
         return lockgate_config::read(&folder.join(name)).map(Cow::Owned).map_err(ProfileError::Read);
     }
-    profiles::shipped(name).map(Cow::Borrowed).ok_or_else(|| {
-        let near = nearest(name, profiles::names()).map(|near| format!("did you mean {near:?}? ")).unwrap_or_default();
-        ProfileError::Unknown { fix: format!("{near}`lockgate-agent profiles` lists those that come with the agent") }
-    })
+    profiles::find(name).map(Cow::Borrowed).map_err(|fix| ProfileError::Unknown { fix })
 }
 
 /// The profile of a source: what it names, and over that the keys in its own block.
@@ -262,9 +279,9 @@ fn unread(table: &Table<'_>) -> Option<Arc<Profile>> {
     None
 }
 
-pub(super) fn serial(table: &Table<'_>, around: &Surroundings<'_>, names: &mut Names) -> Option<SerialConfig> {
-    let name = table.required("name", |item| names.take(item));
-    let path = table.required("path", Item::file);
+pub(super) fn serial(table: &Table<'_>, around: &Surroundings<'_>, taken: &mut Taken) -> Option<SerialConfig> {
+    let name = table.required("name", |item| taken.name(item));
+    let path = table.required("path", |item| taken.port(item, around.folder, name.as_deref()));
     let baud = table.or("baud", BAUD_DEFAULT, |item| item.integer(BAUD));
     let data_bits = table.or("data_bits", DataBits::Eight, |item| match item.integer(7u8..=8)? {
         7 => Some(DataBits::Seven),
@@ -277,12 +294,11 @@ pub(super) fn serial(table: &Table<'_>, around: &Surroundings<'_>, names: &mut N
         _ => Some(StopBits::Two),
     });
     let profile = profile(table, around, Input::Stream);
-    let path = around.folder.join(path?);
-    Some(SerialConfig { name: name?, path, baud, data_bits, parity, stop_bits, profile: profile? })
+    Some(SerialConfig { name: name?, path: path?, baud, data_bits, parity, stop_bits, profile: profile? })
 }
 
-pub(super) fn mqtt(table: &Table<'_>, around: &Surroundings<'_>, names: &mut Names) -> Option<MqttConfig> {
-    let name = table.required("name", |item| names.take(item));
+pub(super) fn mqtt(table: &Table<'_>, around: &Surroundings<'_>, taken: &mut Taken) -> Option<MqttConfig> {
+    let name = table.required("name", |item| taken.name(item));
     let url = table.required("url", |item| item.parse(Address::parse));
     let client_id = table.optional("client_id", client_id);
     let username = table.optional("username", |item| item.text().map(str::to_owned));

@@ -1,5 +1,9 @@
 //! The example tells the defaults; every fault is told at once.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use lockgate_proto::time::UnixMicros;
+
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../agent.example.toml");
@@ -113,6 +117,68 @@ fn a_misspelt_profile_is_told_once_and_its_keys_are_not_missed() {
 
 #[test]
 fn what_does_not_exist_is_a_warning_and_no_fault() {
-    let warnings = warnings(&config(MINIMAL));
+    let warnings = warnings(&config(MINIMAL), UnixMicros(0));
     assert!(warnings.iter().any(|warning| warning.contains("agent.token")), "{warnings:?}");
+}
+
+#[test]
+fn two_sources_never_share_a_port_under_whatever_path() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ttyUSB0"), "").unwrap();
+    std::os::unix::fs::symlink("ttyUSB0", folder.path().join("by-id")).unwrap();
+    let told = |first: &str, second: &str| {
+        let one =
+            |name: &str, path: &str| format!("[[serial]]\nname = '{name}'\npath = '{path}'\nprofile = 'dsmr5-p1'\n");
+        let (head, _) = MINIMAL.split_once("[[serial]]").unwrap();
+        let text = format!("{head}{}{}", one("meter", first), one("pump", second));
+        let checked = Config::from_toml("agent.toml", &text, folder.path());
+        checked.err().map(|problems| problems.list().iter().map(lockgate_config::Problem::title).collect::<String>())
+    };
+    assert_eq!(told("absent-1", "absent-2"), None);
+    let same = "serial[1].path: is the port of the source \"meter\" too";
+    assert_eq!(told("absent-1", "absent-1").as_deref(), Some(same));
+    assert_eq!(told("ttyUSB0", "./ttyUSB0").unwrap().split(" (").next(), Some(same));
+    let linked = told("ttyUSB0", "by-id").unwrap();
+    assert!(linked.starts_with(same) && linked.ends_with("/ttyUSB0)"), "{linked}");
+}
+
+/// Seconds since 1970 at which the tests of tokens take place.
+const NOW_SECONDS: i64 = 1_800_000_000;
+
+/// What is said of a token with these claims; nobody has signed it.
+fn said_of_token(claims: &str) -> Result<String, String> {
+    let json = format!("{{\"aud\":\"lockgate\",\"jti\":\"1\",\"ten\":\"acme\",{claims}}}");
+    let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(json));
+    let config = config(&MINIMAL.replace("token_file = \"agent.token\"", &format!("token = \"{token}\"")));
+    let now = UnixMicros(NOW_SECONDS * 1_000_000);
+    let warned = warnings(&config, now).into_iter().find(|warning| warning.starts_with("uplink.token: "));
+    match look_at_token(&config, now) {
+        Ok(grant) => {
+            assert_eq!(warned, None);
+            Ok(grant.tenant.to_string())
+        }
+        Err(fault) => {
+            assert_eq!(warned, Some(format!("uplink.token: {fault}")));
+            Err(fault.to_string())
+        }
+    }
+}
+
+#[test]
+fn a_token_that_no_gateway_will_take_is_told_before_one_is_asked() {
+    let fix = "; make it with `lockgate token agent pump-house --site plant-1`";
+    let times = |from: i64, to: i64| format!("\"iat\":{},\"exp\":{}", NOW_SECONDS + from, NOW_SECONDS + to);
+    let of_agent = |agent: &str, times: String| {
+        said_of_token(&format!("\"kind\":\"agent\",\"sub\":\"{agent}\",\"site\":\"plant-1\",{times}"))
+    };
+    assert_eq!(of_agent("pump-house", times(0, 1)), Ok("acme".to_owned()));
+    let user = said_of_token(&format!("\"kind\":\"user\",\"sub\":\"ann\",{}", times(-1, 1))).unwrap_err();
+    assert!(user.starts_with("this is the token of the user \"ann\", and an agent needs one") && user.ends_with(fix));
+    let other = of_agent("barn", times(-1, 1)).unwrap_err();
+    assert!(other.starts_with("this is the token of agent barn of site plant-1, and this is agent pump-house of"));
+    let expired = of_agent("pump-house", times(-1, 0)).unwrap_err();
+    assert_eq!(expired, format!("the token has expired at 2027-01-15T08:00:00Z{fix}"));
+    let early = of_agent("pump-house", times(1, 2)).unwrap_err();
+    assert!(early.starts_with("the token was made at 2027-01-15T08:00:01Z, which is still to come"), "{early}");
+    assert!(said_of_token("\"kind\":1").unwrap_err().starts_with("the token is damaged, or is not a token of"));
 }

@@ -2,11 +2,22 @@
 
 use std::path::Path;
 
-use super::Config;
+use lockgate_proto::time::UnixMicros;
+
+use super::{Config, TokenFault, look_at_token, token};
+use crate::data;
 
 /// One sentence for each thing that is named and not there, or that is unwise.
-pub fn warnings(config: &Config) -> Vec<String> {
+pub fn warnings(config: &Config, now: UnixMicros) -> Vec<String> {
     let mut warnings = Vec::new();
+    warnings.extend(data::look(&config.agent.data).err().map(|error| error.to_string()));
+    let secret = &config.uplink.token;
+    match look_at_token(config, now) {
+        Ok(_) => {}
+        // Told below.
+        Err(TokenFault::Secret(_)) if secret.file().is_some_and(|file| !file.exists()) => {}
+        Err(fault) => warnings.push(format!("{}: {fault}", token::key(secret))),
+    }
     let mut need = |key: String, path: Option<&Path>, what: &str| {
         if let Some(path) = path.filter(|path| !path.exists()) {
             warnings.push(format!("{key}: {} does not exist; {what}", path.display()));
