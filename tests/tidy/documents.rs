@@ -61,3 +61,21 @@ pub(crate) fn architecture_is_complete(tree: &Tree) -> Vec<String> {
         .map(|member| map.offence(1, format_args!("say what `{member}/` is")))
         .collect()
 }
+
+/// Who can set something has to be told so, in one place.
+pub(crate) fn variables_are_told(tree: &Tree) -> Vec<String> {
+    let readme = tree.file("README.md");
+    let in_names = |character: char| character.is_ascii_uppercase() || character == '_';
+    let mut offences = Vec::new();
+    for file in tree.rust().filter(|file| file.path.contains("/src/") && !file.is_test()) {
+        for (line, text) in file.lines_before_tests() {
+            let quoted = text.split('"').skip(1).step_by(2);
+            for name in quoted.filter(|text| text.starts_with("LOCKGATE_") && text.chars().all(in_names)) {
+                if !readme.text.contains(&format!("`{name}`")) {
+                    offences.push(file.offence(line, format_args!("README.md does not tell of `{name}`")));
+                }
+            }
+        }
+    }
+    offences
+}

@@ -50,6 +50,11 @@ fn a_foreign_library_is_named_in_one_place() {
 }
 
 #[test]
+fn logs_and_messages_are_words_for_people() {
+    check(sources::people_are_spoken_to);
+}
+
+#[test]
 fn text_files_are_plain() {
     check(sources::text_is_plain);
 }
@@ -67,6 +72,11 @@ fn links_in_documents_lead_somewhere() {
 #[test]
 fn the_architecture_names_every_package() {
     check(documents::architecture_is_complete);
+}
+
+#[test]
+fn every_environment_variable_is_told_in_the_readme() {
+    check(documents::variables_are_told);
 }
 
 #[test]

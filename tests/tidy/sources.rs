@@ -137,6 +137,28 @@ pub(crate) fn foreign_names_stay_home(tree: &Tree) -> Vec<String> {
     offences
 }
 
+/// People read what a program says: `Some(…)` is no value, and a cause that is told twice looks like two.
+pub(crate) fn people_are_spoken_to(tree: &Tree) -> Vec<String> {
+    const LOGS: [&str; 5] = ["error!(", "warn!(", "info!(", "debug!(", "trace!("];
+    let is_debug = |text: &str| {
+        let mut behind = text.match_indices('?').filter(|(at, _)| text[..*at].ends_with(['(', ' ']));
+        behind.any(|(at, _)| text[at + 1..].starts_with(|next: char| next.is_ascii_lowercase()))
+    };
+    let mut offences = Vec::new();
+    for file in tree.rust().filter(|file| !file.path.starts_with("tests/")) {
+        for (line, text) in file.lines_before_tests() {
+            if LOGS.iter().any(|log| text.contains(log)) && is_debug(text) {
+                offences.push(file.offence(line, "a value in its debug form; log it as people write it, with `%`"));
+            }
+            if ["{error:#}", "{failure:#}"].iter().any(|chain| text.contains(chain)) {
+                offences
+                    .push(file.offence(line, "tells a cause twice where an error says it itself; use `words::chain`"));
+            }
+        }
+    }
+    offences
+}
+
 pub(crate) fn text_is_plain(tree: &Tree) -> Vec<String> {
     let ours = |file: &&SourceFile| {
         [".rs", ".toml", ".md", ".proto", ".sql", ".sh", ".ts", ".tsx", ".css"]
