@@ -21,9 +21,12 @@ pub fn shipped(name: &str) -> Option<&'static str> {
 /// The text of a shipped profile; where there is none of this name, what to do about it.
 pub fn find(name: &str) -> Result<&'static str, String> {
     shipped(name).ok_or_else(|| {
-        let near = nearest(name, names()).map(|near| format!("did you mean {near:?}? ")).unwrap_or_default();
+        let possible = match nearest(name, names()) {
+            Some(near) => format!("did you mean {near:?}? Possible:"),
+            None => "possible:".to_owned(),
+        };
         let all: Vec<&str> = names().collect();
-        format!("{near}The agent comes with {}; one of your own is named by its path, ./NAME.toml", all.join(", "))
+        format!("{possible} {}, or the path of one of your own, such as ./mine.toml", all.join(", "))
     })
 }
 

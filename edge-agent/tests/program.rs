@@ -160,7 +160,7 @@ fn a_profile_that_is_none_is_told_with_those_that_are() {
         assert!(told.contains("did you mean \"zigbee2mqtt\"?") && told.contains("emontx, esphome"), "{told}");
     }
     let told = stderr(&output(folder.path(), &["decode", "--profile", "wx", "--input", "-"]));
-    assert!(told.contains("The agent comes with dsmr5-p1, emontx"), "{told}");
+    assert!(told.contains("possible: dsmr5-p1, emontx, esphome"), "{told}");
 }
 
 #[test]

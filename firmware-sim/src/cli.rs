@@ -68,6 +68,11 @@ impl Cli {
     }
 }
 
+/// The command line asks for what makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(&'static str);
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Play devices: pumps, thermostats and smart meters on serial ports, room sensors over MQTT.
@@ -308,7 +313,7 @@ impl DevicesArgs {
         let FaultArgs { bit_errors, half_frames, silence, babble, reset, unplug, clock_error } = self.faults;
         let rates = FaultRates { bit_errors, half_frames, silence, babble, reset, unplug };
         if !rates.are_sound() {
-            bail!("a probability lies between 0 and 1");
+            bail!(UsageError("a probability lies between 0 and 1"));
         }
         let counts = BTreeMap::from([
             (Kind::Pump, self.pumps),
@@ -317,10 +322,10 @@ impl DevicesArgs {
             (Kind::Room, self.rooms),
         ]);
         if counts.values().all(|&count| count == 0) {
-            bail!("no devices: ask for some with --pumps, --thermostats, --meters or --rooms");
+            bail!(UsageError("no devices: ask for some with --pumps, --thermostats, --meters or --rooms"));
         }
         if self.rooms > 0 && self.mqtt.is_none() {
-            bail!("rooms publish over MQTT: name the broker with --mqtt mqtt://127.0.0.1:1883");
+            bail!(UsageError("rooms publish over MQTT: name the broker with --mqtt mqtt://127.0.0.1:1883"));
         }
         Ok(Plan {
             counts,
@@ -368,7 +373,7 @@ impl ReplayArgs {
     /// The capture, if the rest makes sense.
     fn check(&self) -> anyhow::Result<Vec<u8>> {
         if !(self.speed.is_finite() && self.speed > 0.0) {
-            bail!("--speed is above 0");
+            bail!(UsageError("--speed is above 0"));
         }
         std::fs::read(&self.file).with_context(|| format!("cannot read {}", self.file.display()))
     }
@@ -378,7 +383,7 @@ async fn replay(args: ReplayArgs, bytes: Vec<u8>) -> anyhow::Result<()> {
     match (&args.pty, &args.mqtt) {
         (Some(link), _) => replay_serial(&args, link, &bytes).await,
         (None, Some(broker)) => replay_mqtt(&args, broker.clone(), bytes).await,
-        (None, None) => bail!("say where to play it: --pty or --mqtt"),
+        (None, None) => bail!(UsageError("say where to play it: --pty or --mqtt")),
     }
 }
 

@@ -4,9 +4,13 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use lockgate_runtime::logs::LogsError;
 use lockgate_runtime::words::chain;
-use lockgate_sim::cli::{self, Cli};
+use lockgate_sim::cli::{self, Cli, UsageError};
 use tokio::runtime::Builder;
+
+/// As clap ends where it can't read the command line.
+const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -15,7 +19,8 @@ fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to do if even this cannot be written.
             let _unseen = writeln!(anstream::stderr(), "lockgate-sim: {}", chain(&*error));
-            ExitCode::FAILURE
+            let is_usage = error.is::<UsageError>() || error.is::<LogsError>();
+            if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The commands of `lockgate-gateway`.
 
+use std::error::Error;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -76,11 +77,15 @@ pub fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            // There may be no log yet, and this is its last line anyhow.
-            let _unheard = writeln!(anstream::stderr(), "lockgate-gateway: {}", chain(&*error));
+            complain(&*error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn complain(error: &(dyn Error + 'static)) {
+    // There may be no log yet, and this is its last line anyhow.
+    let _unheard = writeln!(anstream::stderr(), "lockgate-gateway: {}", chain(error));
 }
 
 impl Cli {
@@ -97,7 +102,10 @@ impl Cli {
                     None => Some(Config::default()),
                 };
                 let Some(config) = config else { return Ok(ExitCode::from(EXIT_USAGE)) };
-                lockgate_runtime::logs::init(&args.log)?;
+                if let Err(error) = lockgate_runtime::logs::init(&args.log) {
+                    complain(&error);
+                    return Ok(ExitCode::from(EXIT_USAGE));
+                }
                 let print_listen = args.print_listen;
                 let config = args.over(config);
                 tokio::runtime::Builder::new_multi_thread()
@@ -129,9 +137,15 @@ impl RunArgs {
     }
 }
 
-/// The configuration of a file; `None`: it has faults, which have been shown.
+/// The configuration of a file; `None`: it can't be read or has faults, which has been shown.
 fn load(path: &Path) -> anyhow::Result<Option<Config>> {
-    let text = lockgate_config::read(path)?;
+    let text = match lockgate_config::read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            complain(&error);
+            return Ok(None);
+        }
+    };
     match Config::from_toml(&path.display().to_string(), &text) {
         Ok(config) => Ok(Some(config)),
         Err(problems) => {

@@ -84,6 +84,9 @@ fn what_went_wrong_is_told_once_with_its_cause() {
         Command::new(PROGRAM).args(["check", "--config", "absent.toml"]).current_dir(&folder).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(told.matches("No such file").count(), 1, "{told}");
+    assert_eq!(output.status.code(), Some(2), "as where the file has a fault");
+    let output = program(folder.path()).args(["--log", "loud"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "as where any other option is wrong");
 }
 
 #[test]

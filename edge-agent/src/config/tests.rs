@@ -166,7 +166,8 @@ fn said_of_token(claims: &str) -> Result<String, String> {
 
 #[test]
 fn a_token_that_no_gateway_will_take_is_told_before_one_is_asked() {
-    let fix = "; make it with `lockgate token agent pump-house --site plant-1`";
+    let make = "lockgate token agent pump-house --site plant-1 --tenant acme --key token.key";
+    let fix = &format!("; make one where the gateway has its key: `{make}`");
     let times = |from: i64, to: i64| format!("\"iat\":{},\"exp\":{}", NOW_SECONDS + from, NOW_SECONDS + to);
     let of_agent = |agent: &str, times: String| {
         said_of_token(&format!("\"kind\":\"agent\",\"sub\":\"{agent}\",\"site\":\"plant-1\",{times}"))

@@ -53,8 +53,9 @@ pub enum TokenFault {
 
 /// Reads the token. What it says is not proven: only a gateway can do that.
 pub fn look_at_token(config: &Config, now: UnixMicros) -> Result<Grant, TokenFault> {
-    let fix = || fix(&config.agent);
-    let grant = read_unproven(&config.uplink.token.reveal()?).map_err(|error| TokenFault::NoToken(error, fix()))?;
+    let token = config.uplink.token.reveal()?;
+    let grant = read_unproven(&token).map_err(|error| TokenFault::NoToken(error, fix(&config.agent, "TENANT")))?;
+    let fix = || fix(&config.agent, grant.tenant.as_str());
     match &grant.identity {
         Identity::User { name, .. } => return Err(TokenFault::OfUser { user: name.clone(), fix: fix() }),
         Identity::Agent { site, agent } if *site != config.agent.site || *agent != config.agent.name => {
@@ -81,6 +82,8 @@ pub(super) fn key(token: &Secret) -> &'static str {
     }
 }
 
-fn fix(agent: &AgentConfig) -> String {
-    format!("make it with `lockgate token agent {} --site {}`", agent.name, agent.site)
+fn fix(agent: &AgentConfig, tenant: &str) -> String {
+    let AgentConfig { name, site, .. } = agent;
+    let make = format!("lockgate token agent {name} --site {site} --tenant {tenant} --key token.key");
+    format!("make one where the gateway has its key: `{make}`")
 }
