@@ -17,6 +17,7 @@ pub const DEAD_LETTERS_FOLDER: &str = "dead-letters";
 /// Why nothing can be kept in the data folder.
 #[derive(Debug)]
 pub struct DataError {
+    data: PathBuf,
     /// The folder that is in the way: the data folder, one below it, or one that it would have to be made in.
     path: PathBuf,
     user: String,
@@ -25,7 +26,13 @@ pub struct DataError {
 
 impl fmt::Display for DataError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DataError { path, user, source } = self;
+        let DataError { data, path, user, source } = self;
+        // One above it is often of many: only what is missing in it is to be this user's.
+        let fix = if path.starts_with(data) {
+            format!("make it that user's own (`sudo chown -R {user} {}`)", data.display())
+        } else {
+            format!("make the folder for that user (`sudo install -d -o {user} {}`)", data.display())
+        };
         let path = path.display();
         match source.kind() {
             io::ErrorKind::NotADirectory => {
@@ -34,11 +41,9 @@ impl fmt::Display for DataError {
             io::ErrorKind::ReadOnlyFilesystem => {
                 write!(f, "agent.data: {path} is on a file system that can only be read; name a folder elsewhere")
             }
-            io::ErrorKind::PermissionDenied => write!(
-                f,
-                "agent.data: the user {user} may not write to {path}; make it that user's own (`sudo chown -R {user} \
-                 {path}`), or name another folder"
-            ),
+            io::ErrorKind::PermissionDenied => {
+                write!(f, "agent.data: the user {user} may not write to {path}; {fix}, or name another folder")
+            }
             _ => write!(f, "agent.data: the user {user} can't write to {path} ({source}); name another folder"),
         }
     }
@@ -48,28 +53,28 @@ impl std::error::Error for DataError {}
 
 /// Whether the folder can be used; makes nothing. Only the system's word counts, so it may be wrong a moment later.
 pub fn look(data: &Path) -> Result<(), DataError> {
-    [QUEUE_FOLDER, DEAD_LETTERS_FOLDER].iter().try_for_each(|folder| look_into(&data.join(folder)))
+    [QUEUE_FOLDER, DEAD_LETTERS_FOLDER].iter().try_for_each(|folder| look_for(&data.join(folder), data))
 }
 
 /// Makes the folder where it is missing.
 pub fn prepare(data: &Path) -> Result<(), DataError> {
     look(data)?;
-    std::fs::create_dir_all(data).map_err(|source| failed(data, source))
+    std::fs::create_dir_all(data).map_err(|source| failed(data, data, source))
 }
 
 /// Looks at the folder, or at the nearest one above it that is there.
-fn look_into(folder: &Path) -> Result<(), DataError> {
+fn look_for(folder: &Path, data: &Path) -> Result<(), DataError> {
     let is_there = |path: &&Path| path.symlink_metadata().is_ok();
     let there = folder.ancestors().find(is_there).filter(|path| !path.as_os_str().is_empty());
     let there = there.unwrap_or(Path::new("."));
     if !there.is_dir() {
-        return Err(failed(there, io::ErrorKind::NotADirectory.into()));
+        return Err(failed(data, there, io::ErrorKind::NotADirectory.into()));
     }
-    access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|errno| failed(there, errno.into()))
+    access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|errno| failed(data, there, errno.into()))
 }
 
-fn failed(path: &Path, source: io::Error) -> DataError {
-    DataError { path: path.to_owned(), user: account::user(), source }
+fn failed(data: &Path, path: &Path, source: io::Error) -> DataError {
+    DataError { data: data.to_owned(), path: path.to_owned(), user: account::user(), source }
 }
 
 #[cfg(test)]
@@ -95,9 +100,15 @@ mod tests {
 
     #[test]
     fn who_may_not_write_is_told_the_path_the_user_and_the_fix() {
-        let (path, source) = (PathBuf::from("/var/lib/lockgate"), io::ErrorKind::PermissionDenied.into());
-        let told = DataError { path, user: "pi".to_owned(), source }.to_string();
-        assert!(told.contains("the user pi may not write to /var/lib/lockgate;"), "{told}");
-        assert!(told.contains("`sudo chown -R pi /var/lib/lockgate`"), "{told}");
+        let told = |path: &str| {
+            let (data, path) = (PathBuf::from("/var/lib/lockgate"), PathBuf::from(path));
+            DataError { data, path, user: "pi".to_owned(), source: io::ErrorKind::PermissionDenied.into() }.to_string()
+        };
+        let own = told("/var/lib/lockgate/queue");
+        assert!(own.starts_with("agent.data: the user pi may not write to /var/lib/lockgate/queue;"), "{own}");
+        assert!(own.contains("`sudo chown -R pi /var/lib/lockgate`"), "{own}");
+        let missing = told("/var/lib");
+        assert!(missing.contains("`sudo install -d -o pi /var/lib/lockgate`"), "{missing}");
+        assert!(!missing.contains("chown"), "what is others' stays theirs: {missing}");
     }
 }

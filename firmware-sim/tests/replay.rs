@@ -51,3 +51,15 @@ fn pieces_of_any_size_give_the_same_bytes() {
 fn a_serial_speed_gives_the_same_bytes() {
     assert!(replayed(&["--baud", "921600", "--speed", "4"]) == capture());
 }
+
+#[test]
+fn a_command_line_that_makes_no_sense_ends_with_2_and_what_fails_with_1() {
+    let code = |args: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_lockgate-sim")).args(args).output().unwrap();
+        output.status.code()
+    };
+    assert_eq!(code(&["fly"]), Some(2));
+    assert_eq!(code(&["devices"]), Some(2), "of no device");
+    assert_eq!(code(&["devices", "--log", "loud"]), Some(2));
+    assert_eq!(code(&["account", "absent.jsonl"]), Some(1));
+}
