@@ -122,6 +122,14 @@ fn what_does_not_exist_is_a_warning_and_no_fault() {
 }
 
 #[test]
+fn a_file_in_a_ports_place_is_a_warning() {
+    let text = MINIMAL
+        .replace("/dev/serial/by-id/usb-FTDI_P1_cable-if00-port0", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    let warnings = warnings(&config(&text), UnixMicros(0));
+    assert!(warnings.iter().any(|warning| warning.ends_with("is no serial port but a plain file")), "{warnings:?}");
+}
+
+#[test]
 fn two_sources_never_share_a_port_under_whatever_path() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("ttyUSB0"), "").unwrap();

@@ -6,6 +6,7 @@ use lockgate_proto::time::UnixMicros;
 
 use super::{Config, TokenFault, look_at_token, token};
 use crate::data;
+use crate::source::serial::not_a_port;
 
 /// One sentence for each thing that is named and not there, or that is unwise.
 pub fn warnings(config: &Config, now: UnixMicros) -> Vec<String> {
@@ -37,6 +38,12 @@ pub fn warnings(config: &Config, now: UnixMicros) -> Vec<String> {
             mqtt.ca_file.as_deref(),
             "the broker can't be trusted without it",
         );
+    }
+    for serial in &config.serial {
+        if let Some(what) = not_a_port(&serial.path) {
+            let (name, path) = (&serial.name, serial.path.display());
+            warnings.push(format!("serial {name:?}: path: {path} is no serial port but {what}"));
+        }
     }
     let gateway = &config.uplink.url;
     if !gateway.is_secure() && !is_loopback(host_of(&gateway.to_string())) {

@@ -186,21 +186,25 @@ fn open(config: &SerialConfig) -> Result<SerialStream, PortError> {
     })
 }
 
-/// What is there, where it is no serial port.
-fn no_port(port: &Path, error: &tokio_serial::Error) -> Option<&'static str> {
-    let kind = port.metadata().ok()?.file_type();
+/// What is there, where it can't be a serial port; nothing is opened for it.
+pub fn not_a_port(path: &Path) -> Option<&'static str> {
+    let kind = path.metadata().ok()?.file_type();
     if kind.is_file() {
         Some("a plain file")
     } else if kind.is_dir() {
         Some("a folder")
     } else if !kind.is_char_device() {
         Some("a file of another kind")
-    } else if error.description == "Not a typewriter" {
-        // The library gives ENOTTY by its words alone.
-        Some("a device of another kind")
     } else {
         None
     }
+}
+
+/// As above, with what opening it has shown.
+fn no_port(path: &Path, error: &tokio_serial::Error) -> Option<&'static str> {
+    // The library gives ENOTTY by its words alone.
+    let is_other = || error.description == "Not a typewriter";
+    not_a_port(path).or_else(|| is_other().then_some("a device of another kind"))
 }
 
 /// How a user comes to be let in.
