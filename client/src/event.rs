@@ -25,6 +25,18 @@ pub enum Event {
         /// What comes next comes after this.
         position: Position,
     },
+    /// All that the log has after one position and through another, in short: entries of it that are no telemetry
+    /// came just before.
+    Conflated {
+        /// The last entry before.
+        after: Position,
+        /// The last entry that it stands for.
+        through: Position,
+        /// By device, the latest reading of each metric that was told.
+        latest: Vec<DeviceShadow>,
+        /// So many entries of telemetry are told so.
+        left_out: u32,
+    },
     /// This client reads too slowly: these entries were not sent. A new subscription since `after` gives them.
     Lagged {
         /// The last that was sent.
@@ -176,6 +188,9 @@ pub struct SubscribeOptions {
     /// Fetch what the gateway left out because this client reads too slowly. Nothing is missing then, and what
     /// comes is as late as the client is slow.
     pub fetch_lagged: bool,
+    /// Telemetry may come in short, as [`Event::Conflated`]. `None`: never. Zero: where this client reads too slowly.
+    /// Else: always, and no more often than once in so long.
+    pub conflate: Option<Duration>,
 }
 
 impl SubscribeOptions {
@@ -188,6 +203,7 @@ impl SubscribeOptions {
             snapshot: false,
             tell_caught_up: false,
             fetch_lagged: false,
+            conflate: None,
         }
     }
 }

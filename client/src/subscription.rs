@@ -207,6 +207,22 @@ impl Subscription {
         }
     }
 
+    fn conflated(&mut self, conflated: wire::Conflated) -> Result<(), ClientError> {
+        let (after, through) = (convert::position(conflated.after)?, convert::position(conflated.through)?);
+        match self.progress.told_in_short(after, through) {
+            Verdict::Take => {}
+            Verdict::Skip => return Ok(()),
+            Verdict::Resubscribe => return Err(ClientError::DoesNotFollow),
+        }
+        for entry in conflated.entries {
+            self.events.push_back(Event::Entry(Box::new(convert::entry(entry)?)));
+        }
+        let latest = conflated.latest.into_iter().map(convert::shadow).collect::<Result<_, _>>()?;
+        self.events.push_back(Event::Conflated { after, through, latest, left_out: conflated.left_out });
+        self.catch_up(through.offset);
+        Ok(())
+    }
+
     fn follow(&mut self) {
         let phase = std::mem::replace(&mut self.phase, Phase::Waiting(Instant::now()));
         self.phase = match phase {
@@ -265,6 +281,10 @@ impl Subscription {
                     None => Ok(()),
                 }
             }
+            Body::Conflated(conflated) if conflated.site == site => {
+                self.backoff.reset();
+                self.conflated(conflated)
+            }
             Body::Lagged(lagged) if lagged.site == site => {
                 let (after, through) = (convert::position(lagged.after)?, convert::position(lagged.through)?);
                 if self.options.fetch_lagged {
@@ -305,7 +325,8 @@ impl Subscription {
             | Body::DeviceList(_)
             | Body::Shadow(_)
             | Body::Loss(_)
-            | Body::PresenceList(_) => Ok(()),
+            | Body::PresenceList(_)
+            | Body::Conflated(_) => Ok(()),
         }
     }
 
@@ -378,5 +399,6 @@ fn subscribe_request(options: &SubscribeOptions, start: Start, snapshot: bool) -
         }),
         start: Some(start),
         snapshot,
+        conflate_ms: options.conflate.map(|every| u32::try_from(every.as_millis()).unwrap_or(u32::MAX)),
     })
 }

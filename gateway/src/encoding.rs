@@ -241,7 +241,7 @@ mod tests {
             snapshot in any::<bool>(),
         ) {
             let start = Some(wire::subscribe::Start::Since(position(offset, stamp)));
-            let subscribe = wire::Subscribe { site, filter: Some(wire::Filter { devices }), start, snapshot };
+            let subscribe = wire::Subscribe { site, filter: Some(wire::Filter { devices }), start, snapshot, conflate_ms: None };
             let frame = wire::ClientFrame { id, request: Some(wire::client_frame::Request::Subscribe(subscribe)) };
             prop_assert_eq!(&Encoding::Protobuf.decode(frame.encode_to_vec().into()).unwrap(), &frame);
             prop_assert_eq!(&Encoding::Json.decode(serde_json::to_vec(&frame).unwrap().into()).unwrap(), &frame);

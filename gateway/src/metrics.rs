@@ -31,6 +31,8 @@ pub enum Counter {
     EdgeBytes,
     /// Records refused as unusable.
     EdgeRecordsRejected,
+    /// Entries that were told in short.
+    ClientConflated,
     /// Alarms for people to look into.
     AlarmsRaised,
     /// Steps that the backbone has stored.
@@ -161,6 +163,7 @@ impl Counter {
             Counter::EdgePublishes => "lockgate_gateway_edge_publishes_total",
             Counter::EdgeBytes => "lockgate_gateway_edge_bytes_total",
             Counter::EdgeRecordsRejected => "lockgate_gateway_edge_records_rejected_total",
+            Counter::ClientConflated => "lockgate_gateway_client_conflated_entries_total",
             Counter::AlarmsRaised => "lockgate_gateway_alarms_raised_total",
             Counter::StepsDone => "lockgate_gateway_steps_done_total",
             Counter::StepsEntries => "lockgate_gateway_steps_entries_total",

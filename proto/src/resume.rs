@@ -86,6 +86,18 @@ impl RoomProgress {
         Verdict::Take
     }
 
+    /// All after one position and through another was told in short.
+    pub fn told_in_short(&mut self, after: Position, through: Position) -> Verdict {
+        match self.reached {
+            Some(reached) if reached == after => {
+                self.reached = Some(through);
+                Verdict::Take
+            }
+            Some(reached) if through.offset <= reached.offset => Verdict::Skip,
+            Some(_) | None => Verdict::Resubscribe,
+        }
+    }
+
     /// The gateway says: up to here all was delivered, filtered out or told as lagged. A statement can
     /// only lead forward; one of the same place with another stamp shows another history.
     pub fn stated(&mut self, position: Position) -> Verdict {

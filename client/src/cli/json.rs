@@ -227,6 +227,8 @@ struct Notice {
     #[serde(skip_serializing_if = "Option::is_none")]
     through: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     retry_in_ms: Option<u64>,
 }
 
@@ -278,6 +280,21 @@ pub(super) fn event(lines: &mut Lines, event: &Event) -> Result<(), CliError> {
             position: Some(position(*at)),
             ..Notice::of("not_recovered")
         }),
+        Event::Conflated { after, through, latest, left_out } => {
+            for device in latest {
+                for metric in &device.metrics {
+                    let said = Said::of("latest", device.device.as_str(), &metric.reading);
+                    let (agent, received_at) = (device.agent.as_str(), rfc3339(metric.received_at));
+                    lines.json(&ShadowLine { said, agent, received_at })?;
+                }
+            }
+            lines.json(&Notice {
+                after: Some(position(*after)),
+                through: Some(position(*through)),
+                left_out: Some(*left_out),
+                ..Notice::of("conflated")
+            })
+        }
         Event::Lagged { after, through } => lines.json(&Notice {
             after: Some(position(*after)),
             through: Some(position(*through)),

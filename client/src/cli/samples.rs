@@ -81,6 +81,7 @@ pub(super) fn events() -> Vec<Event> {
         entry(5, false, EntryBody::Unknown),
         told(6, EntryBody::Attendance(Turn { who: present("ann", 2), here: true })),
         told(7, EntryBody::Alarm(alarm)),
+        Event::Conflated { after: at(7), through: at(99), latest: vec![shadow()], left_out: 90 },
         Event::Lagged { after: at(5), through: at(1_500) },
         Event::Fetching { after: at(5), through: at(1_500) },
         Event::NotRecovered { reason: NotRecovered::Diverged, position: at(7) },

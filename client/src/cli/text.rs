@@ -42,6 +42,13 @@ impl Painter {
                     self.shadow(lines, device);
                 }
             }
+            Event::Conflated { latest, .. } => {
+                for device in latest {
+                    for metric in &device.metrics {
+                        self.reading(lines, Some(device.device.as_str()), &metric.reading, Vec::new());
+                    }
+                }
+            }
             Event::NotRecovered { reason, position } => {
                 let why = match reason {
                     NotRecovered::Trimmed => "the log no longer reaches back so far",
@@ -217,6 +224,7 @@ pub(super) fn is_aside(event: &Event) -> bool {
         | Event::Snapshot(_)
         | Event::NotRecovered { .. }
         | Event::Lagged { .. }
+        | Event::Conflated { .. }
         | Event::CaughtUp { .. } => false,
     }
 }

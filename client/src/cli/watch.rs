@@ -44,6 +44,10 @@ pub(super) struct WatchArgs {
     /// End after this time, such as 30s
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     period: Option<Duration>,
+    /// Telemetry in short: the latest value of each metric, once in this time, such as 5s; 0s: only while the reader is
+    /// too slow
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    conflate: Option<Duration>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -86,7 +90,9 @@ pub(super) async fn run(args: WatchArgs) -> Result<(), CliError> {
         start,
         snapshot: args.snapshot,
         tell_caught_up: args.until_head,
-        fetch_lagged: true,
+        // Who takes the latest values for all of them does not want the rest later.
+        fetch_lagged: args.conflate.is_none(),
+        conflate: args.conflate,
     };
     let subscription = client.subscribe(options).await?;
     aside.write_aside();

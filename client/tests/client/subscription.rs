@@ -41,6 +41,7 @@ async fn told_until(subscription: &mut Subscription, last: u64) -> Vec<String> {
             Event::Entry(entry) => entry.header.position.offset.0.to_string(),
             Event::Snapshot(snapshot) => format!("snapshot of {}", snapshot.devices.len()),
             Event::NotRecovered { reason, .. } => format!("not recovered: {}", reason.as_str()),
+            Event::Conflated { after, through, .. } => format!("in short {}-{}", after.offset.0, through.offset.0),
             Event::Lagged { after, through } => format!("lagged {} to {}", after.offset.0, through.offset.0),
             Event::Fetching { after, through } => format!("fetching {} to {}", after.offset.0, through.offset.0),
             Event::Degraded { .. } => "degraded".to_owned(),

@@ -95,7 +95,7 @@ impl Seats {
                 Some(at) => Start::Since(wire::Position { offset: at.offset.0, stamp: at.stamp.0 }),
             };
             let site = seat.site.as_str().to_owned();
-            (id, wire::Subscribe { site, filter: None, start: Some(start), snapshot: false })
+            (id, wire::Subscribe { site, filter: None, start: Some(start), snapshot: false, conflate_ms: None })
         })
     }
 

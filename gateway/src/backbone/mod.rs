@@ -16,7 +16,7 @@ pub mod embedded;
 mod feed;
 mod prepare;
 pub mod redis;
-mod shadow_logic;
+pub(crate) mod shadow_logic;
 mod stamps;
 mod types;
 

@@ -10,24 +10,24 @@ use lockgate_proto::time::UnixMicros;
 use super::types::ReadingOrder;
 
 /// Most metrics that one device's shadow keeps; beyond them the one that was silent longest is forgotten.
-pub(super) const METRICS_PER_DEVICE_MAX: usize = 4_096;
+pub(crate) const METRICS_PER_DEVICE_MAX: usize = 4_096;
 
 /// The record that tells something of its device.
 #[derive(Clone, Debug)]
-pub(super) struct Teller<'a> {
+pub(crate) struct Teller<'a> {
     /// Whose record it is.
-    pub(super) agent: &'a AgentName,
+    pub(crate) agent: &'a AgentName,
     /// Where it stands among those of that agent.
-    pub(super) order: ReadingOrder,
+    pub(crate) order: ReadingOrder,
     /// Taken before the agent's present connection.
-    pub(super) backlog: bool,
+    pub(crate) backlog: bool,
     /// When the gateway received it.
-    pub(super) received_at: UnixMicros,
+    pub(crate) received_at: UnixMicros,
 }
 
 /// What is told. `V` is a reading in whatever form the engine keeps it.
 #[derive(Clone, Debug)]
-pub(super) enum Told<V> {
+pub(crate) enum Told<V> {
     /// A value.
     Metric {
         /// Of what.
@@ -48,33 +48,33 @@ pub(super) enum Told<V> {
 
 /// One metric's place in a shadow.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Slot<V> {
+pub(crate) struct Slot<V> {
     /// Where its record stands among those of the agent.
-    pub(super) order: ReadingOrder,
+    pub(crate) order: ReadingOrder,
     /// When the gateway received it.
-    pub(super) received_at: UnixMicros,
+    pub(crate) received_at: UnixMicros,
     /// The value.
-    pub(super) value: V,
+    pub(crate) value: V,
 }
 
 /// What is known of one device.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Shadow<V> {
+pub(crate) struct Shadow<V> {
     /// The agent whose order counts.
-    pub(super) agent: AgentName,
+    pub(crate) agent: AgentName,
     /// Whether the device is there.
-    pub(super) online: Option<bool>,
+    pub(crate) online: Option<bool>,
     /// Where the record that said so stands.
-    pub(super) presence_order: ReadingOrder,
+    pub(crate) presence_order: ReadingOrder,
     /// The latest sign of life.
-    pub(super) last_seen: Option<UnixMicros>,
+    pub(crate) last_seen: Option<UnixMicros>,
     /// By metric. LIMIT: [`METRICS_PER_DEVICE_MAX`].
-    pub(super) metrics: BTreeMap<MetricName, Slot<V>>,
+    pub(crate) metrics: BTreeMap<MetricName, Slot<V>>,
 }
 
 impl<V> Shadow<V> {
     /// Nothing but who tells.
-    pub(super) fn new(agent: AgentName) -> Shadow<V> {
+    pub(crate) fn new(agent: AgentName) -> Shadow<V> {
         Shadow {
             agent,
             online: None,
@@ -85,7 +85,7 @@ impl<V> Shadow<V> {
     }
 
     /// Takes over what is newer than what is known; says whether it was.
-    pub(super) fn apply(&mut self, teller: &Teller<'_>, told: Told<V>) -> bool {
+    pub(crate) fn apply(&mut self, teller: &Teller<'_>, told: Told<V>) -> bool {
         if *teller.agent != self.agent {
             // The orders of two agents can't be compared. Who tells of the present has the device; another
             // agent's backlog is history.

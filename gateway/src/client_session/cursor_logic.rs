@@ -100,11 +100,23 @@ impl Cursor {
     pub(crate) fn is_lagged(&self, head: Position, entries_max: u64) -> bool {
         match self.phase {
             Phase::Live => false,
-            Phase::CatchUp { asked_through } => {
-                self.position.offset >= asked_through
-                    && head.offset.0.saturating_sub(self.position.offset.0) > entries_max
+            Phase::CatchUp { .. } => {
+                self.is_slow() && head.offset.0.saturating_sub(self.position.offset.0) > entries_max
             }
         }
+    }
+
+    /// Whether the reader reads more slowly than the room speaks: it is behind, and not by its own wish.
+    pub(crate) fn is_slow(&self) -> bool {
+        match self.phase {
+            Phase::Live => false,
+            Phase::CatchUp { asked_through } => self.position.offset >= asked_through,
+        }
+    }
+
+    /// All up to here was told in short.
+    pub(crate) fn on_conflated(&mut self, through: Position) {
+        self.position = through;
     }
 
     fn settle(&mut self, entries: &[LoggedEntry]) {

@@ -6,6 +6,7 @@
 //! `cursor_logic` decides from which of the two it goes on.
 
 mod answer;
+mod conflate_logic;
 mod connect;
 mod cursor_logic;
 mod filter;

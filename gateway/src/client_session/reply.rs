@@ -8,8 +8,10 @@ use lockgate_proto::ids::{AgentName, DeviceName, Site};
 use lockgate_proto::position::Position;
 use lockgate_proto::wire;
 use lockgate_proto::wire::server_frame::Body;
+use prost::Message;
 
 use crate::backbone::{DeviceShadow, DeviceSummary, ShadowMetric};
+use crate::client_session::conflate_logic::Conflated;
 use crate::client_session::request::RequestError;
 
 /// Answers carry the request's number; this one is for what nobody asked.
@@ -93,6 +95,19 @@ pub(crate) fn presence_list(site: &Site, present: Vec<Present>) -> Body {
 pub(crate) fn shadow_reply(site: &Site, at: Position, device: DeviceShadow) -> Body {
     let shadow = Some(shadow(device));
     Body::Shadow(wire::ShadowReply { site: site.as_str().to_owned(), shadow, position: Some(position(at)) })
+}
+
+/// A stretch of the log in short. An entry that can't be read is left out; its place is settled all the same.
+pub(crate) fn conflated(site: &Site, conflated: Conflated) -> Body {
+    let entries = conflated.others.iter().filter_map(|entry| wire::Entry::decode(entry.bytes.clone()).ok());
+    Body::Conflated(wire::Conflated {
+        site: site.as_str().to_owned(),
+        after: Some(position(conflated.after)),
+        through: Some(position(conflated.through)),
+        entries: entries.collect(),
+        left_out: conflated.left_out,
+        latest: conflated.latest.into_iter().map(shadow).collect(),
+    })
 }
 
 pub(crate) fn go_away(reason: &str, reconnect_after: Duration) -> Body {

@@ -16,6 +16,9 @@ const FILTER_DEVICES_MAX: usize = 1_024;
 /// Most entries that `last` may ask for.
 const LAST_MAX: u32 = 10_000;
 
+/// Longest span between two messages that may be asked for.
+const CONFLATE_MAX: Duration = Duration::from_secs(60 * 60);
+
 /// Longest name of a client's program that is taken over into logs, in characters.
 const CLIENT_NAME_MAX: usize = 64;
 
@@ -70,6 +73,17 @@ pub(crate) struct SubscribeRequest {
     pub(crate) start: Start,
     /// With the shadows first.
     pub(crate) snapshot: bool,
+    /// Telemetry may come in short: where the reader is too slow, or always, once in so long.
+    pub(crate) conflate: Option<Conflate>,
+}
+
+/// When telemetry comes in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conflate {
+    /// Where the reader is too slow.
+    WhenSlow,
+    /// Always, and no more often than this.
+    Every(Duration),
 }
 
 /// From where on entries are wanted.
@@ -180,7 +194,22 @@ fn check_subscribe(subscribe: wire::Subscribe) -> Result<SubscribeRequest, Reque
         filter: Filter::of_devices(devices),
         start,
         snapshot: subscribe.snapshot,
+        conflate: conflate(subscribe.conflate_ms)?,
     })
+}
+
+fn conflate(millis: Option<u32>) -> Result<Option<Conflate>, RequestError> {
+    let every = match millis {
+        None => return Ok(None),
+        Some(0) => return Ok(Some(Conflate::WhenSlow)),
+        Some(millis) => Duration::from_millis(millis.into()),
+    };
+    if every > CONFLATE_MAX {
+        let most = CONFLATE_MAX.as_millis();
+        let message = format!("{} ms are asked for; at most {most} are allowed", every.as_millis());
+        return Err(RequestError::invalid("subscribe.conflate_ms", message));
+    }
+    Ok(Some(Conflate::Every(every)))
 }
 
 fn site(field: &'static str, name: &str) -> Result<Site, RequestError> {
@@ -213,7 +242,9 @@ mod tests {
         let filter = Some(wire::Filter { devices: vec!["a\u{7}".into()] });
         assert_eq!(field_at_fault(wire::Subscribe { filter, ..good.clone() }), "subscribe.filter.devices");
         let start = Some(wire::subscribe::Start::Last(LAST_MAX + 1));
-        assert_eq!(field_at_fault(wire::Subscribe { start, ..good }), "subscribe.last");
+        assert_eq!(field_at_fault(wire::Subscribe { start, ..good.clone() }), "subscribe.last");
+        let conflate_ms = Some(u32::MAX);
+        assert_eq!(field_at_fault(wire::Subscribe { conflate_ms, ..good }), "subscribe.conflate_ms");
     }
 
     #[test]
@@ -236,7 +267,7 @@ mod tests {
         fn no_damage_to_a_good_frame_makes_the_reader_panic(flip in 0_usize..400, len in 0_usize..100) {
             let filter = Some(wire::Filter { devices: vec!["pump".into(), "fan".into()] });
             let start = Some(wire::subscribe::Start::Since(wire::Position { offset: 9, stamp: 10 }));
-            let subscribe = wire::Subscribe { site: "plant".into(), filter, snapshot: true, start };
+            let subscribe = wire::Subscribe { site: "plant".into(), filter, snapshot: true, start, conflate_ms: Some(9) };
             let request = Some(wire::client_frame::Request::Subscribe(subscribe));
             let mut bytes = wire::ClientFrame { id: 1, request }.encode_to_vec();
             let bit = flip % (bytes.len() * 8);

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info, info_span};
 
 use crate::backbone::{Health, LogRead, LoggedEntry, ReadLimit};
+use crate::client_session::conflate_logic::Conflater;
 use crate::client_session::connect::{LetIn, connect};
 use crate::client_session::cursor_logic::OnBatch;
 use crate::client_session::request::{Question, Request, RequestError, SubscribeRequest, decode};
@@ -25,7 +26,9 @@ use crate::client_session::subscriptions::{Due, Subscriptions};
 use crate::client_session::{answer, reply, subscribe};
 use crate::context::Context;
 use crate::encoding::Encoding;
-use crate::limits::{LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL, RECONNECT_AFTER_DRAIN};
+use crate::limits::{
+    LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL, RECENT_BYTES_MAX, RECONNECT_AFTER_DRAIN,
+};
 use crate::metrics::{Counter, Gauge, SessionKind};
 use crate::peer::{End, Peer};
 use crate::room::{Following, RoomEvent, Selected};
@@ -303,6 +306,12 @@ impl Session<'_> {
         let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(()) };
         let room = self.grant.room(subscription.site.clone());
         let position = subscription.cursor.position();
+        if subscription.comes_in_short()
+            && let Some(told) = self.in_short(index).await
+        {
+            return told;
+        }
+        let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(()) };
         if let Some(following) = subscription.recent.after(position, LOG_READ_BYTES_MAX) {
             return self.follow(index, following).await;
         }
@@ -326,6 +335,35 @@ impl Session<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Tells in short what the room has at hand. Who is too slow even for that is told what it does not get.
+    /// `None`: it comes from farther back, as it has asked, or nobody knows where it stands.
+    async fn in_short(&mut self, index: usize) -> Option<Result<(), End>> {
+        let subscription = self.subscriptions.get_mut(index)?;
+        let position = subscription.cursor.position();
+        let Some(following) = subscription.recent.after(position, RECENT_BYTES_MAX) else {
+            let begin = subscription.recent.begin().filter(|_| subscription.cursor.is_slow())?;
+            return if position.offset < begin.offset { Some(self.lagged(index, position, begin).await) } else { None };
+        };
+        let mut conflater = Conflater::new(position);
+        let entries = following.batches.iter().flat_map(|batch| batch.entries());
+        let new = entries.filter(|entry| entry.position.offset > position.offset);
+        for entry in new {
+            conflater.take(entry, subscription.filter.wants(entry));
+            if conflater.is_full() {
+                break;
+            }
+        }
+        let Some(conflated) = conflater.finish() else {
+            subscription.told_all();
+            return Some(Ok(()));
+        };
+        subscription.cursor.on_conflated(conflated.through);
+        subscription.rest();
+        Counter::ClientConflated.add(conflated.left_out.into());
+        let frame = self.encoding.encode(reply::UNASKED, reply::conflated(&subscription.site, conflated));
+        Some(self.peer.feed(frame).await)
     }
 
     /// Sends on from what the room has at hand, in the frames that everybody gets.

@@ -64,7 +64,9 @@ pub(super) async fn open(
     let asked_since = matches!(request.start, Start::Since(_));
     let subscribed = state(encoding, &site, &filter, asked_since, opened)
         .ok_or_else(|| RequestError::new(wire::ErrorCode::Limited, "subscribe.snapshot", SNAPSHOT_TOO_LARGE))?;
-    let subscription = Subscription::new(site, filter, cursor, joined).held_by(context.place(grant, &room));
+    let subscription = Subscription::new(site, filter, cursor, joined)
+        .held_by(context.place(grant, &room))
+        .conflated(request.conflate);
     Ok(Opening { subscription, subscribed, entries })
 }
 

@@ -1,12 +1,15 @@
 //! The subscriptions of one connection: one per room, and the next thing that any of their rooms tells.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use lockgate_proto::ids::Site;
 use lockgate_proto::wire::server_frame::Body;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::ReusableBoxFuture;
 
 use crate::attendance::Place;
@@ -14,6 +17,7 @@ use crate::backbone::LoggedEntry;
 use crate::client_session::cursor_logic::Cursor;
 use crate::client_session::filter::Filter;
 use crate::client_session::reply;
+use crate::client_session::request::Conflate;
 use crate::encoding::Encoding;
 use crate::metrics::{Gauge, GaugeGuard};
 use crate::room::{Batch, Joined, Recent, RoomEvent, Selected};
@@ -27,6 +31,10 @@ pub(crate) struct Subscription {
     pub(crate) cursor: Cursor,
     /// What its room has at hand.
     pub(crate) recent: Arc<Recent>,
+    pub(crate) conflate: Option<Conflate>,
+    /// Where telemetry always comes in short: when it may come again. Waited for only while there is news.
+    pace: Option<Pin<Box<Sleep>>>,
+    has_news: bool,
     next: ReusableBoxFuture<'static, Heard>,
     _open: GaugeGuard,
     /// Counts the person as being in the room.
@@ -38,7 +46,76 @@ impl Subscription {
     pub(crate) fn new(site: Site, filter: Filter, cursor: Cursor, joined: Joined) -> Subscription {
         let Joined { events, recent } = joined;
         let next = ReusableBoxFuture::new(hear(events));
-        Subscription { site, filter, cursor, recent, next, _open: Gauge::SubscriptionsOpen.hold(), _place: None }
+        let (conflate, pace, has_news) = (None, None, false);
+        Subscription {
+            site,
+            filter,
+            cursor,
+            recent,
+            conflate,
+            pace,
+            has_news,
+            next,
+            _open: Gauge::SubscriptionsOpen.hold(),
+            _place: None,
+        }
+    }
+
+    /// The same, with telemetry in short.
+    pub(crate) fn conflated(mut self, conflate: Option<Conflate>) -> Subscription {
+        self.conflate = conflate;
+        if let Some(Conflate::Every(_)) = conflate {
+            self.pace = Some(Box::pin(sleep(Duration::ZERO)));
+        }
+        self
+    }
+
+    /// Whether what comes next is to come in short.
+    pub(crate) fn comes_in_short(&self) -> bool {
+        match self.conflate {
+            None => false,
+            Some(Conflate::WhenSlow) => self.cursor.is_slow(),
+            Some(Conflate::Every(_)) => true,
+        }
+    }
+
+    /// All that there was has been told; the next may come when it is time.
+    pub(crate) fn told_all(&mut self) {
+        self.cursor.on_read(&[], false);
+        self.has_news = false;
+    }
+
+    /// Something was told in short.
+    pub(crate) fn rest(&mut self) {
+        if let (Some(pace), Some(Conflate::Every(every))) = (&mut self.pace, self.conflate) {
+            pace.as_mut().reset(Instant::now() + every);
+        }
+    }
+
+    /// The next thing to do.
+    fn poll(&mut self, context: &mut std::task::Context<'_>) -> Poll<Due> {
+        let Some(pace) = &mut self.pace else {
+            if self.cursor.is_catching_up() {
+                return Poll::Ready(Due::Slice);
+            }
+            return self.next.poll(context).map(|(heard, events)| {
+                self.next.set(hear(events));
+                due(heard)
+            });
+        };
+        // What the room tells is taken only as news: the room has it at hand when it is time.
+        while let Poll::Ready((heard, events)) = self.next.poll(context) {
+            self.next.set(hear(events));
+            match due(heard) {
+                Due::Told(RoomEvent::Standing(at)) => return Poll::Ready(Due::Told(RoomEvent::Standing(at))),
+                Due::Ended => return Poll::Ready(Due::Ended),
+                Due::Told(RoomEvent::Batch(_)) | Due::Overrun | Due::Slice => self.has_news = true,
+            }
+        }
+        if !self.has_news && !self.cursor.is_catching_up() {
+            return Poll::Pending;
+        }
+        pace.as_mut().poll(context).map(|()| Due::Slice)
     }
 
     /// The same, for someone who is in the room as long as it lasts.
@@ -67,6 +144,14 @@ impl Subscription {
         entries.retain(|entry| self.filter.wants(entry));
         let batches = Batch::cut(&self.site, &entries.into());
         batches.into_iter().map(move |batch| batch.select(encoding, &self.site, 0, |_| true))
+    }
+}
+
+fn due(heard: Result<RoomEvent, RecvError>) -> Due {
+    match heard {
+        Ok(event) => Due::Told(event),
+        Err(RecvError::Lagged(_)) => Due::Overrun,
+        Err(RecvError::Closed) => Due::Ended,
     }
 }
 
@@ -131,19 +216,8 @@ impl Subscriptions {
         std::future::poll_fn(|context| {
             for step in 0..self.all.len() {
                 let index = (self.turn + step) % self.all.len();
-                let subscription = &mut self.all[index];
-                if subscription.cursor.is_catching_up() {
+                if let Poll::Ready(due) = self.all[index].poll(context) {
                     self.turn = index + 1;
-                    return Poll::Ready((index, Due::Slice));
-                }
-                if let Poll::Ready((heard, events)) = subscription.next.poll(context) {
-                    subscription.next.set(hear(events));
-                    self.turn = index + 1;
-                    let due = match heard {
-                        Ok(event) => Due::Told(event),
-                        Err(RecvError::Lagged(_)) => Due::Overrun,
-                        Err(RecvError::Closed) => Due::Ended,
-                    };
                     return Poll::Ready((index, due));
                 }
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lockgate_proto::ids::RoomId;
-use lockgate_proto::position::Position;
+use lockgate_proto::position::{Offset, Position};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
 
@@ -71,6 +71,15 @@ impl Recent {
         kept.count(batch, 1);
         kept.batches.push_back(Arc::clone(batch));
         kept.shrink();
+    }
+
+    /// The oldest position that something here follows.
+    pub(crate) fn begin(&self) -> Option<Position> {
+        let kept = self.kept();
+        let Some(first) = kept.batches.front() else { return kept.head };
+        let first = &first.entries()[0];
+        let offset = Offset(first.position.offset.0.saturating_sub(1));
+        Some(Position { offset, stamp: first.previous })
     }
 
     /// What follows a position, up to about `bytes_max`; `None` where that is not known here.
@@ -155,7 +164,7 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use lockgate_proto::position::{Offset, Stamp};
+    use lockgate_proto::position::Stamp;
 
     use super::*;
     use crate::room::tests::{chain, position, site};

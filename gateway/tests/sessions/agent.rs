@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lockgate_proto::convert::{decode_gateway_frame, encode_agent_frame, encode_record};
+use lockgate_proto::gap::{Gap, GapReason, TimeSpan};
 use lockgate_proto::ids::{AgentName, DeviceName, MetricName, Site};
 use lockgate_proto::link::frame::{
     AgentFrame, EpochHeld, GatewayFrame, Hello, LaneHeld, Publish, SequencedRecord, Welcome,
@@ -114,6 +115,16 @@ impl Agent {
         }
         let (epoch, last) = (self.epoch, Seq::new(self.next - 1));
         let publish = Publish { epoch, lane: Lane::Telemetry, records, backlog: false, gaps: Vec::new(), last };
+        self.say(&AgentFrame::Publish(publish)).await;
+    }
+
+    /// Tells the next number as lost.
+    pub(crate) async fn lose_next(&mut self) {
+        let (epoch, lane, last) = (self.epoch, Lane::Telemetry, Seq::new(self.next));
+        let range = SeqRange::one(last).unwrap();
+        let gap = Gap { epoch, lane, range, reason: GapReason::Evicted, span: TimeSpan::default() };
+        self.next += 1;
+        let publish = Publish { epoch, lane, records: Vec::new(), backlog: false, gaps: vec![gap], last };
         self.say(&AgentFrame::Publish(publish)).await;
     }
 

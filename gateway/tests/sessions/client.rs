@@ -33,7 +33,7 @@ pub(crate) async fn dial_offering(world: &World, subprotocols: &'static str, mes
 }
 
 pub(crate) fn subscribe(start: Start) -> wire::Subscribe {
-    wire::Subscribe { site: SITE.into(), filter: None, start: Some(start), snapshot: false }
+    wire::Subscribe { site: SITE.into(), filter: None, start: Some(start), snapshot: false, conflate_ms: None }
 }
 
 pub(crate) fn live() -> wire::Subscribe {
@@ -103,6 +103,11 @@ impl Client {
             Received::Message(frame) => wire::ServerFrame::decode(frame).unwrap(),
             Received::Closed(closed) => panic!("the gateway closed: {closed}"),
         }
+    }
+
+    /// Whether nothing has come but what was asked for.
+    pub(crate) fn heard_nothing(&self) -> bool {
+        self.heard.is_empty()
     }
 
     /// The next thing that nobody asked for.

@@ -1,6 +1,7 @@
 //! Sessions and steps: applied once, in order, by one session alone.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use lockgate_proto::gap::{Gap, GapReason, TimeSpan};
 use lockgate_proto::ids::SessionId;
@@ -66,10 +67,13 @@ pub(crate) async fn of_sessions_that_race_exactly_one_goes_on_writing<F: Future<
     let world = make(Keep::default()).await;
     let first = Agent::open(&world.backbone(), &room("plant"), "pi", 1).await;
     let (id, backbone) = (first.id.clone(), world.backbone());
+    let opened = Arc::new(tokio::sync::Barrier::new(3));
     let contest = |session: u64| {
-        let (id, backbone) = (id.clone(), backbone.clone());
+        let (id, backbone, opened) = (id.clone(), backbone.clone(), Arc::clone(&opened));
         async move {
             let ledger = granted(backbone.open_session(&id, SessionId(session), &[Epoch(1)]).await.unwrap());
+            // One that was done before the others began would have raced nobody.
+            opened.wait().await;
             let mut agent = Agent::open(&backbone, &id.room, "other", 1_000 + session).await;
             agent.id = id;
             agent.go_on_as(SessionId(session), ledger);
