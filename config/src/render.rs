@@ -81,7 +81,7 @@ fn printable(text: &str) -> String {
     text.chars()
         .map(|character| match character {
             '\t' => ' ',
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
             character if character.is_control() => '\u{fffd}',
             character => character,
         })

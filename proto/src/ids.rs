@@ -23,6 +23,26 @@ pub enum NameError {
         /// The first offending character.
         character: char,
     },
+    /// The text has a character that is not seen itself, and reorders or breaks the line it stands in: what
+    /// a log or a terminal shows would not be what is there.
+    #[error("has the invisible character {character:?}, which reorders or breaks a line; use printable text")]
+    Layout {
+        /// The first offending character.
+        character: char,
+    },
+}
+
+/// Whether a character, unseen itself, changes the order or the lines of the text around it: the controls of
+/// writing direction, and the separators of lines and paragraphs.
+pub fn is_layout(character: char) -> bool {
+    matches!(character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a text can be shown in a line of a log or terminal as what it is: it has no control characters,
+/// and none that [reorders or breaks a line](is_layout).
+pub fn is_printable(text: &str) -> bool {
+    !text.chars().any(|character| character.is_control() || is_layout(character))
 }
 
 fn check_name(text: &str) -> Result<(), NameError> {
@@ -32,8 +52,9 @@ fn check_name(text: &str) -> Result<(), NameError> {
     if text.len() > NAME_BYTES_MAX {
         return Err(NameError::TooLong { bytes: text.len() });
     }
-    match text.chars().find(|character| character.is_control()) {
-        Some(character) => Err(NameError::Control { character }),
+    match text.chars().find(|character| character.is_control() || is_layout(*character)) {
+        Some(character) if character.is_control() => Err(NameError::Control { character }),
+        Some(character) => Err(NameError::Layout { character }),
         None => Ok(()),
     }
 }
@@ -45,7 +66,7 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks the text: 1 to [`NAME_BYTES_MAX`] bytes, no control characters.
+            /// Checks the text: 1 to [`NAME_BYTES_MAX`] bytes, [printable](is_printable).
             pub fn new(text: impl AsRef<str>) -> Result<Self, NameError> {
                 check_name(text.as_ref())?;
                 Ok(Self(text.as_ref().into()))
@@ -151,5 +172,32 @@ impl fmt::Debug for SessionId {
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_can_reorder_or_break_the_line_it_is_shown_in() {
+        let spoofs =
+            ['\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}'];
+        for character in spoofs {
+            let name = format!("pump{character}1");
+            assert_eq!(DeviceName::new(&name), Err(NameError::Layout { character }));
+            assert!(!is_printable(&name));
+        }
+        let error = AgentName::new("a\u{202e}b").unwrap_err().to_string();
+        assert!(error.is_ascii() && error.contains("202e") && error.contains("printable"), "{error}");
+        assert_eq!(Site::new("a\nb"), Err(NameError::Control { character: '\n' }));
+    }
+
+    #[test]
+    fn names_in_any_script_are_names() {
+        // Joiners (200d, 200c) spell words and pictures, and move nothing.
+        for name in ["Kühlraum 1", "مضخة", "משאבה", "می\u{200c}خواهم", "👩\u{200d}🔧", "温度"] {
+            assert_eq!(DeviceName::new(name).map(|name| name.to_string()).as_deref(), Ok(name));
+        }
     }
 }

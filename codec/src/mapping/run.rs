@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockgate_proto::ids::{DeviceName, MetricName};
+use lockgate_proto::ids::{DeviceName, MetricName, is_printable};
 use lockgate_proto::limits::{READINGS_PER_RECORD_MAX, SYMBOL_BYTES_MAX};
 use lockgate_proto::reading::{Quality, Value};
 use lockgate_proto::time::UnixMicros;
@@ -247,7 +247,7 @@ impl<'r> Run<'r> {
                 return Ok(by_name.and_then(|(_, unit)| stated(unit)));
             }
         };
-        if text.len() > SYMBOL_BYTES_MAX || text.chars().any(char::is_control) {
+        if text.len() > SYMBOL_BYTES_MAX || !is_printable(&text) {
             self.refuse(DeadLetterReason::BadName, format!("{metric}: {:?} is no unit", head(&text)));
             return Err(Told);
         }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use lockgate_config::{Item, Raw, Table, nearest};
+use lockgate_proto::ids::is_printable;
 use lockgate_proto::limits::SYMBOL_BYTES_MAX;
 
 use crate::decode::{Bare, Decoder, KeyValue};
@@ -201,7 +202,7 @@ impl<'d> Reading<'d> {
 /// A unit's symbol; an empty text stands for none.
 pub(super) fn symbol(item: &Item<'_>) -> Option<Arc<str>> {
     let text = item.any_text()?;
-    if text.len() > SYMBOL_BYTES_MAX || text.chars().any(char::is_control) {
+    if text.len() > SYMBOL_BYTES_MAX || !is_printable(text) {
         item.problem("is no unit", format!("give a symbol of at most {SYMBOL_BYTES_MAX} bytes, such as \"kWh\""));
         return None;
     }

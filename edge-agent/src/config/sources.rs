@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lockgate_codec::{Context, Input, MessageReader, Profile, StreamReader, Zone};
 use lockgate_config::{Document, Item, Problems, ReadError, Table, nearest};
-use lockgate_proto::ids::{AgentName, DeviceName};
+use lockgate_proto::ids::{AgentName, DeviceName, is_printable};
 
 use super::ConfigError;
 use super::address::Address;
@@ -336,7 +336,7 @@ pub(super) fn mqtt(table: &Table<'_>, around: &Surroundings<'_>, taken: &mut Tak
 
 fn client_id(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
-    if text.len() > 128 || text.chars().any(char::is_control) {
+    if text.len() > 128 || !is_printable(text) {
         item.problem("is no client id", "give at most 128 printable characters");
         return None;
     }
