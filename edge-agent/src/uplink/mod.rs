@@ -15,6 +15,7 @@ use std::time::Duration;
 use lockgate_proto::backoff::Backoff;
 use lockgate_proto::link::agent::AgentLink;
 use lockgate_proto::link::close::CloseCode;
+use lockgate_proto::time::MonoTime;
 use lockgate_runtime::dial::{DialError, Dialer, GatewayUrl};
 use lockgate_runtime::link::{Link, LinkOptions};
 use lockgate_runtime::tls::TlsError;
@@ -62,6 +63,8 @@ pub struct UplinkParts {
 pub struct Uplink {
     parts: UplinkParts,
     backoff: Backoff,
+    /// When the gateway has let us in, on the present connection.
+    up_since: Option<MonoTime>,
     home: Option<Dialer>,
     /// Other gateways that the last one named, best first.
     detours: VecDeque<GatewayUrl>,
@@ -100,7 +103,7 @@ impl Uplink {
     /// Connects to nothing yet.
     pub fn new(parts: UplinkParts) -> Uplink {
         let backoff = Backoff::new(RECONNECT_BACKOFF.0, RECONNECT_BACKOFF.1);
-        Uplink { parts, backoff, home: None, detours: VecDeque::new(), asked_delay: None }
+        Uplink { parts, backoff, up_since: None, home: None, detours: VecDeque::new(), asked_delay: None }
     }
 
     /// Keeps a connection until told to stop.
@@ -155,6 +158,9 @@ impl Uplink {
             End::Stopped | End::QueueClosed => ("the agent stops", true),
         };
         self.down(why);
+        if let Some(since) = self.up_since.take() {
+            self.backoff.ended_after(self.parts.time.now().since(since));
+        }
         match self.asked_delay.take() {
             _ if !may_resume => self.backoff.longest_delay(random),
             // Another gateway need not be waited for.
@@ -178,13 +184,13 @@ impl Uplink {
         }
     }
 
-    /// The gateway has let us in.
+    /// The gateway has let us in. That alone ends no series of attempts: it may die of what comes next.
     fn up(&mut self, rtt: Duration) {
         let news = self.parts.status.send_replace(LinkStatus::Up { rtt });
         if !matches!(news, LinkStatus::Up { .. }) {
             info!(gateway = %self.parts.config.url, rtt = %span(rtt), "Connected to the gateway.");
         }
-        self.backoff.reset();
+        self.up_since.get_or_insert(self.parts.time.now());
     }
 
     fn down(&mut self, reason: &str) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use lockgate_proto::convert::{decode_gateway_frame, encode_agent_frame};
 use lockgate_proto::link::agent::{Action, Holdings, Input, ReadId, ReadRecord};
 use lockgate_proto::link::close::CloseCode;
+use lockgate_proto::link::frame::GatewayFrame;
 use lockgate_proto::ranges::{RangeSet, SeqRange};
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 use lockgate_proto::time::MonoTime;
@@ -131,7 +132,13 @@ impl Uplink {
 
     fn frame(&mut self, connection: &mut Connection, bytes: Bytes) {
         match decode_gateway_frame(bytes) {
-            Ok(Some(frame)) => self.handle(connection, Input::Frame(frame)),
+            Ok(Some(frame)) => {
+                if matches!(&frame, GatewayFrame::Ack(_)) && self.up_since.is_some() {
+                    // What is stored is proof that the way is good.
+                    self.backoff.reset();
+                }
+                self.handle(connection, Input::Frame(frame));
+            }
             // A kind of frame that a later version has: it is not for us.
             Ok(None) => {}
             Err(error) => self.handle(connection, Input::BadFrame(error.to_string())),

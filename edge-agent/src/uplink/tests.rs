@@ -127,6 +127,20 @@ impl World {
         self.bench.ingest.take_or_count(heard(value, None), &self.status, &mut Outage::default()).await;
     }
 
+    /// One connection that the gateway ends when its script says so, and what the uplink makes of that.
+    async fn cut_after(&mut self, script: impl AsyncFnOnce(&mut Gateway)) {
+        let options = (LinkOptions::edge_at_agent(), LinkOptions::edge_at_gateway());
+        let (near, far) = Link::pair(&options.0, &options.1).await;
+        let mut gateway = Gateway { link: far, stored: RangeSet::new(), horizon: None };
+        let stop = CancellationToken::new();
+        let script = async {
+            script(&mut gateway).await;
+            gateway.link.close(CloseCode::IdleTimeout).await;
+        };
+        let (end, ()) = within_patience(async { tokio::join!(self.uplink.session(near, &stop), script) }).await;
+        self.uplink.after_session(&end);
+    }
+
     /// One connection beside a gateway's script; told to stop when the script says so.
     async fn connect(&mut self, script: impl AsyncFnOnce(&mut Gateway, &CancellationToken)) -> End {
         let options = (LinkOptions::edge_at_agent(), LinkOptions::edge_at_gateway());
@@ -273,6 +287,30 @@ async fn a_record_that_the_gateway_refuses_becomes_a_dead_letter() {
         }
     };
     assert_eq!((kept.reason.as_str(), kept.input.is_empty()), ("rejected", false));
+}
+
+#[tokio::test]
+async fn a_gateway_that_lets_us_in_and_dies_is_dialled_ever_more_slowly() {
+    let mut world = World::new(TODAY);
+    for attempts in 1..=4 {
+        world.cut_after(async |gateway| drop(gateway.welcome(TODAY).await)).await;
+        assert_eq!(world.uplink.backoff.attempts(), attempts);
+    }
+    world.take(1).await;
+    let acknowledge = async |gateway: &mut Gateway| {
+        gateway.welcome(TODAY).await;
+        gateway.readings(1, TODAY).await;
+    };
+    world.cut_after(acknowledge).await;
+    assert_eq!(world.uplink.backoff.attempts(), 1, "an acknowledgement is a success");
+    let hand = world.hand.clone();
+    let stand = async |gateway: &mut Gateway| {
+        gateway.welcome(TODAY).await;
+        let Some(AgentFrame::Ping { .. }) = gateway.hear().await else { panic!("a Ping follows the Welcome") };
+        hand.advance(lockgate_proto::backoff::STEADY_AFTER);
+    };
+    world.cut_after(stand).await;
+    assert_eq!(world.uplink.backoff.attempts(), 1, "and so is a connection that stood for a while");
 }
 
 #[tokio::test]
