@@ -112,11 +112,13 @@ pub enum DeadLetterReason {
     BadTime,
     /// What should name a device, metric or unit cannot.
     BadName,
+    /// A message longer than its source takes.
+    TooLarge,
 }
 
 impl DeadLetterReason {
     /// All of them, for counters.
-    pub const ALL: [DeadLetterReason; 16] = [
+    pub const ALL: [DeadLetterReason; 17] = [
         DeadLetterReason::Noise,
         DeadLetterReason::FrameTooLong,
         DeadLetterReason::FrameIncomplete,
@@ -133,6 +135,7 @@ impl DeadLetterReason {
         DeadLetterReason::OutOfRange,
         DeadLetterReason::BadTime,
         DeadLetterReason::BadName,
+        DeadLetterReason::TooLarge,
     ];
 
     /// The name that counters, files and people know it by.
@@ -154,6 +157,7 @@ impl DeadLetterReason {
             DeadLetterReason::OutOfRange => "out_of_range",
             DeadLetterReason::BadTime => "bad_time",
             DeadLetterReason::BadName => "bad_name",
+            DeadLetterReason::TooLarge => "too_large",
         }
     }
 }

@@ -87,6 +87,21 @@ impl MessageReader {
         self.desk.read(&Message { topic: Some(topic), bytes: payload, retained }, out);
     }
 
+    /// Refuses a message of `bytes` bytes, longer than its source takes, of which only a head may be there. What
+    /// no route would have read gives nothing.
+    pub fn too_large(&mut self, topic: &str, head: &[u8], bytes: usize, bytes_max: usize, out: &mut Vec<Output>) {
+        self.desk.counters.inputs += 1;
+        let message = Message { topic: Some(topic), bytes: head, retained: false };
+        let profile = Arc::clone(&self.desk.profile);
+        let first = profile.routes.iter().find(|route| takes(route, &message, &mut Names::default()));
+        if first.is_none_or(|route| matches!(route.does, Does::Ignore) && route.when.is_empty()) {
+            self.desk.counters.ignored += 1;
+            return;
+        }
+        let detail = format!("{bytes} bytes, at most {bytes_max} are taken (message_max): topic {topic:?}");
+        out.push(Output::DeadLetter(DeadLetter::new(DeadLetterReason::TooLarge, detail, head)));
+    }
+
     /// What gave nothing, on purpose.
     pub fn counters(&self) -> Counters {
         self.desk.counters

@@ -42,6 +42,11 @@ const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 /// LIMIT: requests to rumqttc that wait; when full, acknowledgements wait with us.
 const REQUESTS_WAITING_MAX: usize = 64;
 
+/// LIMIT: bytes of a payload that a connection can carry. A message beyond `message_max` and within this is
+/// refused by itself, and acknowledged; only a larger one ends the connection. Memory for it is taken when it
+/// comes, and given back.
+const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Bytes of a packet beside its payload: header, topic, id.
 const PACKET_OVERHEAD_BYTES: usize = 5 + 2 + 65_535 + 2;
 
@@ -233,7 +238,13 @@ impl MqttSource {
         counters.messages.add(1);
         counters.bytes.add(publish.payload.len() as u64);
         let mut outputs = Vec::new();
-        self.reader.message(&publish.topic, &publish.payload, publish.retain, &mut outputs);
+        let (topic, payload) = (&publish.topic, &publish.payload);
+        let bytes_max = self.config.message_bytes_max;
+        if payload.len() > bytes_max {
+            self.reader.too_large(topic, payload, payload.len(), bytes_max, &mut outputs);
+        } else {
+            self.reader.message(topic, payload, publish.retain, &mut outputs);
+        }
         let gaps_version = self.progress.borrow().gaps_version;
         let news = self.presence.leave_news(&mut outputs, gaps_version);
         let may_come_again = publish.qos != QoS::AtMostOnce;
@@ -370,7 +381,7 @@ impl MqttSource {
             .set_clean_session(false)
             .set_manual_acks(true)
             .set_keep_alive(config.keep_alive)
-            .set_max_packet_size(config.message_bytes_max + PACKET_OVERHEAD_BYTES, PACKET_OVERHEAD_BYTES);
+            .set_max_packet_size(PAYLOAD_BYTES_MAX + PACKET_OVERHEAD_BYTES, PACKET_OVERHEAD_BYTES);
         if let Some(user) = &config.username {
             let password = config.password.as_ref().map(crate::config::Secret::reveal).transpose()?;
             options.set_credentials(user, password.unwrap_or_default());

@@ -193,6 +193,43 @@ async fn a_message_that_says_nothing_is_acknowledged_in_its_turn() {
 }
 
 #[tokio::test]
+async fn a_topic_that_would_reorder_the_lines_it_is_shown_in_names_no_device() {
+    let mut world = World::new(Duration::from_millis(5), 20, Redelivery::Marked).await;
+    world
+        .play(async |world, _| {
+            let mut conversation = world.broker.accept_new().await;
+            conversation.publish(1, false, "fri\u{202e}dge", "{\"temperature\":4.5}").await;
+            conversation.publish(2, false, "fridge", "{\"temperature\":4.5}").await;
+            assert_eq!([conversation.hear_ack().await, conversation.hear_ack().await], [1, 2]);
+        })
+        .await;
+    assert_eq!(world.bench.telemetry().await.len(), 1);
+    assert_eq!(world.view.counters.dead_letters.get(), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_refused_by_itself_and_silences_nobody() {
+    let mut world = World::new(Duration::from_millis(5), 20, Redelivery::Marked).await;
+    let large = format!("{{\"temperature\":{}}}", " ".repeat(400_000));
+    world
+        .play(async |world, _| {
+            let mut conversation = world.broker.accept_new().await;
+            conversation.publish(1, false, "fridge", "{\"temperature\":4.5}").await;
+            conversation.publish(2, false, "camera", &large).await;
+            // No route reads it, however large it is.
+            conversation.publish(3, false, "bridge/logging", &large).await;
+            conversation.publish(4, false, "fridge", "{\"temperature\":4.6}").await;
+            for pkid in 1..=4 {
+                assert_eq!(conversation.hear_ack().await, pkid);
+            }
+        })
+        .await;
+    assert_eq!(world.bench.telemetry().await.len(), 2);
+    assert_eq!(world.view.counters.dead_letters.get(), 1);
+    assert_eq!(world.bench.ingest.dead_letter_counters().counts(), [("too_large", 1)]);
+}
+
+#[tokio::test]
 async fn a_repeat_after_a_lost_connection_is_acknowledged_and_not_queued_twice() {
     let mut world = World::new(NO_SYNC, 20, Redelivery::Marked).await;
     world
