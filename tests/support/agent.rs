@@ -177,6 +177,14 @@ impl Agent {
         wait::until(what, wait::PATIENCE, is_logged).with_context(|| self.log_tail())
     }
 
+    /// The input that it could not use, oldest first.
+    pub fn dead_letters(&self) -> Result<Vec<serde_json::Value>> {
+        let mut command = Command::new(ours("lockgate-agent")?);
+        let output = command.args(["dead-letters", "--json", "--config"]).arg(&self.config).output()?;
+        let lines = String::from_utf8(output.stdout)?;
+        lines.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+    }
+
     /// All of its log, of all its starts.
     pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
