@@ -53,12 +53,12 @@ impl TimeKeeper {
     /// The system's clock, read at the same instant as the time since boot. To be called every second
     /// or so, so that drift is followed and a jump is seen as one.
     pub fn system_time(&mut self, mono: MonoTime, wall: UnixMicros) {
+        let system = wall.0.saturating_sub(mono.micros());
+        // Told how wrong it is, in any case; believed only if it can be right.
+        self.system = Some(system);
         if wall < self.floor {
-            self.system = None;
             return;
         }
-        let system = wall.0.saturating_sub(mono.micros());
-        self.system = Some(system);
         let agrees = |offset: i64, error: i64| {
             system.abs_diff(offset)
                 <= AGREEMENT.as_micros().try_into().unwrap_or(u64::MAX).saturating_add(error.unsigned_abs())

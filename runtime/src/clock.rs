@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lockgate_proto::time::{MonoTime, UnixMicros};
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 /// A clock: the time since boot, suspend included, and the system's wall time. Cheap to clone.
@@ -64,12 +64,17 @@ impl Source for System {
     }
 
     fn wall(&self) -> UnixMicros {
-        micros(clock_gettime(ClockId::Realtime))
+        // By the standard library, which asks libc, and not by rustix, which asks the kernel: so that whoever
+        // puts another clock under a program (libfaketime) puts it under this one too.
+        match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => UnixMicros(micros(since)),
+            Err(before) => UnixMicros(-micros(before.duration())),
+        }
     }
 }
 
-fn micros(at: Timespec) -> UnixMicros {
-    UnixMicros(at.tv_sec.saturating_mul(1_000_000).saturating_add(at.tv_nsec / 1_000))
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 struct FollowingTokio {
@@ -84,7 +89,7 @@ impl Source for FollowingTokio {
     }
 
     fn wall(&self) -> UnixMicros {
-        self.wall.offset_by(i64::try_from(self.origin.elapsed().as_micros()).unwrap_or(i64::MAX))
+        self.wall.offset_by(micros(self.origin.elapsed()))
     }
 }
 
@@ -100,7 +105,7 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         times.0 = times.0 + by;
-        times.1 = times.1.offset_by(i64::try_from(by.as_micros()).unwrap_or(i64::MAX));
+        times.1 = times.1.offset_by(micros(by));
     }
 
     /// Somebody sets the wall clock.

@@ -23,6 +23,17 @@ fn a_clock_before_the_floor_is_not_believed() {
 }
 
 #[test]
+fn how_wrong_a_clock_is_that_stands_in_1970_is_told() {
+    let mut keeper = TimeKeeper::new(FLOOR);
+    keeper.system_time(mono(5_000), UnixMicros(5_000_000));
+    assert_eq!(keeper.offset_to_gateway(mono(5_000)), None);
+    keeper.gateway_time(mono(5_000), mono(5_000), NOON);
+    keeper.system_time(mono(5_000), UnixMicros(5_000_000));
+    assert_eq!(keeper.offset_to_gateway(mono(5_000)), Some((5_000_000 - NOON.0, 0)));
+    assert_eq!(keeper.wall_at(mono(5_000)), Some(NOON));
+}
+
+#[test]
 fn what_came_before_the_time_was_known_is_dated_afterwards() {
     let mut keeper = TimeKeeper::new(FLOOR);
     keeper.system_time(mono(5_000), UnixMicros(5_000_000));
