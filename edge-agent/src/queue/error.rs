@@ -75,6 +75,29 @@ impl SyncError {
     }
 }
 
+/// Why no new epoch was begun in a running agent. The old one goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// What the old epoch has accepted could not be flushed.
+    #[error("cannot flush the queue to the disk")]
+    Flush(#[source] io::Error),
+    /// The checkpoint could not be written: the disk is full or read-only.
+    #[error("cannot write the queue's checkpoint")]
+    Checkpoint(#[source] io::Error),
+    /// The random source repeats itself.
+    #[error("the new epoch was used before")]
+    EpochUsed,
+    /// Too many epochs are held; a restart gives up the oldest ones.
+    #[error("the queue holds too many epochs; restart the agent")]
+    TooMany,
+}
+
+impl From<SyncError> for RenewError {
+    fn from(SyncError::Flush(error): SyncError) -> RenewError {
+        RenewError::Flush(error)
+    }
+}
+
 /// Why records could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

@@ -9,7 +9,7 @@ use lockgate_proto::seq::{Epoch, Lane};
 use lockgate_proto::time::UnixMicros;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::error::{AppendError, QueueClosed, ReadError, SyncError};
+use super::error::{AppendError, QueueClosed, ReadError, RenewError, SyncError};
 use super::time::{Anchor, BootTime};
 use super::types::{Batch, Fault, Progress, ReadBatch, Stats};
 
@@ -58,6 +58,7 @@ pub(super) enum Request {
     SetAnchor { anchor: Anchor },
     NoteTime { wall: UnixMicros },
     Held { reply: oneshot::Sender<Holdings> },
+    Renew { epoch: Epoch, reply: oneshot::Sender<Result<(), RenewError>> },
     Boots { reply: oneshot::Sender<Vec<BootTime>> },
     Stats { reply: oneshot::Sender<Stats> },
     TakeFaults { reply: oneshot::Sender<Vec<Fault>> },
@@ -77,7 +78,7 @@ pub struct QueueHandle {
 }
 
 impl QueueHandle {
-    /// The epoch of this start.
+    /// The epoch that this start began with.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
@@ -143,6 +144,11 @@ impl QueueHandle {
     /// See [`super::Queue::held`].
     pub async fn held(&self) -> Result<Holdings, QueueClosed> {
         self.ask(|reply| Request::Held { reply }).await
+    }
+
+    /// See [`super::Queue::renew`]. The inner error: the epoch goes on.
+    pub async fn renew(&self, epoch: Epoch) -> Result<Result<(), RenewError>, QueueClosed> {
+        self.ask(|reply| Request::Renew { epoch, reply }).await
     }
 
     /// See [`super::Queue::boots`].

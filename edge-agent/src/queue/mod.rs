@@ -25,6 +25,7 @@ mod layout;
 pub mod limits;
 mod read;
 mod recovery_logic;
+mod renew;
 mod report;
 mod room;
 mod scan;
@@ -48,7 +49,7 @@ use lockgate_proto::seq::{Epoch, Lane, Seq};
 use lockgate_proto::time::UnixMicros;
 
 use append::Active;
-use book::{Book, End};
+use book::Book;
 use compact::COMPACTED_NAME;
 use layout::SegmentId;
 use limits::{QueueLimits, TIME_NOTE_INTERVAL};
@@ -58,7 +59,7 @@ use seen::Seen;
 use storage::Storage;
 use survey::{newest_digests, survey};
 
-pub use error::{AppendError, OpenError, QueueClosed, ReadError, SyncError};
+pub use error::{AppendError, OpenError, QueueClosed, ReadError, RenewError, SyncError};
 pub use handle::{EnqueueError, FetchError, QueueHandle, QueueSettings};
 pub use thread::{QueueThread, start};
 pub use time::{Anchor, BootId, BootTime, RecordTime, Start, TakenAt};
@@ -84,6 +85,7 @@ pub struct Queue {
     readers: Readers,
     /// Wall time, as last told; unknown until then.
     wall: Option<UnixMicros>,
+    renewals: u64,
     gaps_version: u64,
     counters: Counters,
     /// Faults that nobody has been told of yet.
@@ -147,6 +149,7 @@ impl Queue {
             seen: Seen::new(digests),
             readers: Readers::default(),
             wall: start.anchor.map(|anchor| anchor.wall(start.mono)),
+            renewals: 0,
             gaps_version: 0,
             counters: Counters::default(),
             faults: Vec::new(),
@@ -251,13 +254,7 @@ impl Queue {
     pub fn close(mut self) -> Result<(), SyncError> {
         self.sync()?;
         let mut book = self.book.clone();
-        if let Some(entry) = book.epoch_mut(self.start.epoch) {
-            entry.end = Some(End::Clean);
-            for lane in Lane::ALL {
-                let last = self.appended[lane.index()];
-                entry.lanes[lane.index()].last = (last > Seq::NONE).then_some(last);
-            }
-        }
+        self.end_cleanly(&mut book);
         self.write_book(book).map_err(SyncError::Flush)
     }
 

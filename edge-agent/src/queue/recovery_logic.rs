@@ -330,7 +330,8 @@ fn forget_what_is_done(plan: &mut Plan) {
     book.forget_epochs(|entry| forgotten.contains(&entry.epoch));
 }
 
-fn begin_epoch(book: &mut Book, start: &Start) {
+/// Enters the epoch of a start, and its boot.
+pub(crate) fn begin_epoch(book: &mut Book, start: &Start) {
     let lanes = [LaneEntry::default(), LaneEntry::default()];
     let order = book.next_order;
     book.next_order = order.saturating_add(1);

@@ -40,7 +40,8 @@ impl Queue {
 
     /// How far the current epoch has come.
     pub fn progress(&self) -> Progress {
-        Progress { appended: self.appended, durable: self.durable, gaps_version: self.gaps_version }
+        let Queue { appended, durable, renewals, gaps_version, .. } = *self;
+        Progress { appended, durable, renewals, gaps_version }
     }
 
     /// Whether something waits for a flush.

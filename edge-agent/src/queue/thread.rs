@@ -13,7 +13,7 @@ use lockgate_proto::ranges::SeqRange;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Queue;
-use super::error::{QueueClosed, SyncError};
+use super::error::{QueueClosed, RenewError, SyncError};
 use super::handle::{EnqueueError, QueueHandle, QueueSettings, Request};
 use super::limits::REQUESTS_WAITING_MAX;
 use super::types::Progress;
@@ -109,6 +109,11 @@ impl Worker {
             Request::SetAnchor { anchor } => queue.set_anchor(anchor),
             Request::NoteTime { wall } => queue.note_time(wall),
             Request::Held { reply } => drop(reply.send(queue.held())),
+            Request::Renew { epoch, reply } => {
+                // Who waits for a flush of the old epoch has it with this.
+                let result = self.sync().map_err(RenewError::from).and_then(|_| self.queue.renew(epoch));
+                drop(reply.send(result));
+            }
             Request::Boots { reply } => drop(reply.send(queue.boots())),
             Request::Stats { reply } => drop(reply.send(queue.stats())),
             Request::TakeFaults { reply } => drop(reply.send(queue.take_faults())),

@@ -64,6 +64,8 @@ pub struct Progress {
     pub appended: [Seq; 2],
     /// The highest number below which all has reached the disk: a loss of power does not lose it.
     pub durable: [Seq; 2],
+    /// How often the numbers began anew, under another epoch. All of before is durable.
+    pub renewals: u64,
     /// Changes whenever [`super::Queue::gaps`] or what is held has changed other than by an append.
     pub gaps_version: u64,
 }

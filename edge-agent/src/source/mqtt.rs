@@ -68,6 +68,10 @@ enum MqttError {
     /// Requests to rumqttc pile up, which a broker that reads can't cause.
     #[error("the broker takes nothing from us")]
     Stuck,
+    /// The queue has begun a new epoch: what waits to be acknowledged is numbered by the old one. It is on disk,
+    /// and is acknowledged when the broker sends it again.
+    #[error("the queue's numbers begin anew")]
+    Renewed,
     /// Closed by us: what the broker still has is safer there.
     #[error("{0}")]
     NoRoom(#[from] NoRoom),
@@ -98,6 +102,8 @@ pub struct MqttSource {
     backoff: Backoff,
     reader: MessageReader,
     progress: watch::Receiver<Progress>,
+    /// Of the queue, when the present connection began: numbers of before and after are not compared.
+    renewals: u64,
     order: AckOrder,
     repeats: RedeliveryWatch,
     presence: PresenceMemory,
@@ -115,6 +121,7 @@ impl MqttSource {
             backoff: Backoff::new(RECONNECT_BACKOFF.0, RECONNECT_BACKOFF.1),
             reader: config.profile.messages(),
             progress: ingest.progress(),
+            renewals: 0,
             ingest,
             order: AckOrder::new(config.window),
             repeats: RedeliveryWatch::new(config.redelivery),
@@ -136,6 +143,7 @@ impl MqttSource {
                     self.status.paused(error);
                     self.wait_for_room(&stop).await;
                 }
+                Err(MqttError::Renewed) => {}
                 Err(error) => {
                     self.status.retrying(error);
                     let wait = self.backoff.next_delay(lockgate_runtime::random());
@@ -150,6 +158,7 @@ impl MqttSource {
     async fn connection(&mut self, stop: &CancellationToken) -> Result<(), MqttError> {
         let (client, mut events) = AsyncClient::new(self.options()?, REQUESTS_WAITING_MAX);
         events.network_options.set_connection_timeout(CONNECT_SECONDS_MAX);
+        self.renewals = self.progress.borrow().renewals;
         let mut pending = poll(events);
         let mut let_in = false;
         loop {
@@ -178,11 +187,11 @@ impl MqttSource {
                 }
                 Input::Durable => {}
             }
-            self.acknowledge(&client, self.durable());
-            if self.order.sync_is_due(self.durable())
+            self.acknowledge(&client, *self.progress.clone().borrow())?;
+            if self.order.sync_is_due(self.progress.borrow().durable)
                 && let Some(progress) = self.ingest.sync().await
             {
-                self.acknowledge(&client, progress.durable);
+                self.acknowledge(&client, progress)?;
             }
         }
     }
@@ -234,6 +243,9 @@ impl MqttSource {
 
     /// Queues what a message says. Gives the records that must be on disk before it may be acknowledged.
     async fn message(&mut self, publish: &Publish) -> Result<LaneSeqs, MqttError> {
+        if self.order.is_empty() {
+            self.renewals = self.progress.borrow().renewals;
+        }
         let counters = self.status.counters();
         counters.messages.add(1);
         counters.bytes.add(publish.payload.len() as u64);
@@ -317,12 +329,11 @@ impl MqttSource {
         u64::from_le_bytes(*head)
     }
 
-    fn durable(&self) -> LaneSeqs {
-        self.progress.borrow().durable
-    }
-
-    fn acknowledge(&mut self, client: &AsyncClient, durable: LaneSeqs) {
-        while let Some(pkid) = self.order.next(durable) {
+    fn acknowledge(&mut self, client: &AsyncClient, progress: Progress) -> Result<(), MqttError> {
+        if progress.renewals != self.renewals {
+            return Err(MqttError::Renewed);
+        }
+        while let Some(pkid) = self.order.next(progress.durable) {
             let (topic, payload) = (String::new(), Bytes::new());
             let acknowledged = Publish { dup: false, qos: QoS::AtLeastOnce, retain: false, topic, pkid, payload };
             if client.try_ack(&acknowledged).is_err() {
@@ -331,13 +342,16 @@ impl MqttSource {
             }
             self.order.acknowledged();
         }
+        Ok(())
     }
 
     /// Lets go on purpose: what was heard reaches the disk and is acknowledged, so that it need not come again.
     async fn leave(&mut self, client: &AsyncClient, mut pending: Poll) {
         let leave = async {
-            if let Some(progress) = self.ingest.sync().await {
-                self.acknowledge(client, progress.durable);
+            if let Some(progress) = self.ingest.sync().await
+                && self.acknowledge(client, progress).is_err()
+            {
+                return;
             }
             if client.try_disconnect().is_err() {
                 return;

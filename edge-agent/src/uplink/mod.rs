@@ -1,6 +1,6 @@
 //! The way to the gateway: dialled again and again, and spoken over by the `AgentLink` of `proto`.
 //!
-//! `refusal` says in words why a gateway does not want us; `session` is the shell of one connection; `time_logic` dates what was taken before the clock was set.
+//! `refusal` says in words why a gateway does not want us; `session` is the shell of one connection; `twice_logic` says when to begin anew where a copy has taken over; `time_logic` dates what was taken before the clock was set.
 //! What is sent when, and what a loss of the connection means, the link decides: here bytes are moved
 //! and the queue is asked.
 
@@ -8,6 +8,7 @@ mod refusal;
 mod session;
 mod status;
 mod time_logic;
+mod twice_logic;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use lockgate_proto::backoff::Backoff;
 use lockgate_proto::link::agent::AgentLink;
 use lockgate_proto::link::close::CloseCode;
+use lockgate_proto::seq::Epoch;
 use lockgate_proto::time::MonoTime;
 use lockgate_runtime::dial::{DialError, Dialer, GatewayUrl};
 use lockgate_runtime::link::{Link, LinkOptions};
@@ -25,10 +27,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use status::LinkStatus;
+use twice_logic::Contest;
 
 use crate::config::{SecretError, UplinkConfig};
 use crate::dead_letters::DeadLetterHandle;
-use crate::queue::{BootId, QueueHandle};
+use crate::ingest::chain;
+use crate::queue::{BootId, QueueClosed, QueueHandle};
 use crate::time::TimeHandle;
 
 /// Where the edge link of a gateway is.
@@ -65,6 +69,8 @@ pub struct Uplink {
     backoff: Backoff,
     /// When the gateway has let us in, on the present connection.
     up_since: Option<MonoTime>,
+    /// With a copy of this agent, where there is one.
+    contest: Contest,
     home: Option<Dialer>,
     /// Other gateways that the last one named, best first.
     detours: VecDeque<GatewayUrl>,
@@ -103,12 +109,21 @@ impl Uplink {
     /// Connects to nothing yet.
     pub fn new(parts: UplinkParts) -> Uplink {
         let backoff = Backoff::new(RECONNECT_BACKOFF.0, RECONNECT_BACKOFF.1);
-        Uplink { parts, backoff, up_since: None, home: None, detours: VecDeque::new(), asked_delay: None }
+        Uplink {
+            parts,
+            backoff,
+            up_since: None,
+            contest: Contest::default(),
+            home: None,
+            detours: VecDeque::new(),
+            asked_delay: None,
+        }
     }
 
     /// Keeps a connection until told to stop.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         while !stop.is_cancelled() {
+            self.begin_anew_when_due().await;
             let dialled = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -130,6 +145,27 @@ impl Uplink {
             }
         }
         Ok(())
+    }
+
+    /// Where a copy of this agent has taken its place: opens a new epoch after a while, as a restart would.
+    async fn begin_anew_when_due(&mut self) {
+        if !self.contest.is_due(self.parts.time.now()) {
+            return;
+        }
+        let epoch = Epoch(lockgate_runtime::random());
+        match self.parts.queue.renew(epoch).await {
+            Ok(Ok(())) => {
+                self.contest.begun_anew();
+                warn!(
+                    %epoch,
+                    "Begins a new epoch, to take over from the other agent of this name. If this comes again and \
+                     again, both live: stop one of them, or give it a name and token of its own."
+                );
+            }
+            Ok(Err(error)) => warn!(error = chain(&error), "No new epoch could be begun; this is tried again."),
+            // The agent stops; the dial or the session notices.
+            Err(QueueClosed) => {}
+        }
     }
 
     async fn dial(&mut self) -> Result<Link, ConnectError> {
@@ -161,6 +197,9 @@ impl Uplink {
         if let Some(since) = self.up_since.take() {
             self.backoff.ended_after(self.parts.time.now().since(since));
         }
+        if matches!(end, End::Closed { code: Some(CloseCode::AgentTwice), .. }) {
+            self.contest.refused(self.parts.time.now(), lockgate_runtime::random());
+        }
         match self.asked_delay.take() {
             _ if !may_resume => self.backoff.longest_delay(random),
             // Another gateway need not be waited for.
@@ -190,7 +229,9 @@ impl Uplink {
         if !matches!(news, LinkStatus::Up { .. }) {
             info!(gateway = %self.parts.config.url, rtt = %span(rtt), "Connected to the gateway.");
         }
-        self.up_since.get_or_insert(self.parts.time.now());
+        let now = self.parts.time.now();
+        self.up_since.get_or_insert(now);
+        self.contest.let_in(now);
     }
 
     fn down(&mut self, reason: &str) {

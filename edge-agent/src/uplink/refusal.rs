@@ -12,7 +12,7 @@ pub(super) fn of_close(closed: &Closed, link: &AgentLink) -> String {
     match closed.code() {
         Some(CloseCode::AgentTwice) => format!(
             "another agent is connected as {:?} of {} (a copied card or data folder?); stop it, or give it a name \
-             and token of its own",
+             and token of its own; this one tries to take over, after a minute and then ever more rarely",
             link.agent().as_str(),
             link.site(),
         ),

@@ -129,13 +129,17 @@ impl World {
 
     /// One connection that the gateway ends when its script says so, and what the uplink makes of that.
     async fn cut_after(&mut self, script: impl AsyncFnOnce(&mut Gateway)) {
+        self.closed_with(CloseCode::IdleTimeout, script).await;
+    }
+
+    async fn closed_with(&mut self, code: CloseCode, script: impl AsyncFnOnce(&mut Gateway)) {
         let options = (LinkOptions::edge_at_agent(), LinkOptions::edge_at_gateway());
         let (near, far) = Link::pair(&options.0, &options.1).await;
         let mut gateway = Gateway { link: far, stored: RangeSet::new(), horizon: None };
         let stop = CancellationToken::new();
         let script = async {
             script(&mut gateway).await;
-            gateway.link.close(CloseCode::IdleTimeout).await;
+            gateway.link.close(code).await;
         };
         let (end, ()) = within_patience(async { tokio::join!(self.uplink.session(near, &stop), script) }).await;
         self.uplink.after_session(&end);
@@ -311,6 +315,42 @@ async fn a_gateway_that_lets_us_in_and_dies_is_dialled_ever_more_slowly() {
     };
     world.cut_after(stand).await;
     assert_eq!(world.uplink.backoff.attempts(), 1, "and so is a connection that stood for a while");
+}
+
+#[tokio::test]
+async fn who_is_refused_for_a_copy_begins_anew_after_a_while_and_loses_nothing() {
+    let mut world = World::new(TODAY);
+    world.take(1).await;
+    let refuse = async |world: &mut World| {
+        let mut epochs = Vec::new();
+        world
+            .closed_with(CloseCode::AgentTwice, async |gateway| {
+                let Some(AgentFrame::Hello(hello)) = gateway.hear().await else { panic!("a Hello comes first") };
+                epochs = hello.epochs;
+            })
+            .await;
+        world.uplink.begin_anew_when_due().await;
+        epochs.into_iter().map(|held| held.epoch).collect::<Vec<_>>()
+    };
+    assert_eq!(refuse(&mut world).await, [Epoch(42)]);
+    assert_eq!(refuse(&mut world).await, [Epoch(42)], "not at once");
+    world.hand.advance(Duration::from_secs(60));
+    world.uplink.begin_anew_when_due().await;
+    world.take(2).await;
+    let mut values = Vec::new();
+    world
+        .cut_after(async |gateway| {
+            let hello = gateway.welcome(TODAY).await;
+            let [old, new] = &hello.epochs[..] else { panic!("{:?}", hello.epochs) };
+            assert!(old.epoch == Epoch(42) && new.epoch != Epoch(42));
+            while values.len() < 2 {
+                let publish = gateway.publish(TODAY).await;
+                values.push((publish.epoch == new.epoch, publish.records[0].seq.get()));
+            }
+        })
+        .await;
+    values.sort_unstable();
+    assert_eq!(values, [(false, 1), (true, 1)], "the old epoch drains, the new one counts from 1");
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ fn any_card_fault() -> impl Strategy<Value = Fault> {
         2 => any::<u8>().prop_map(Fault::PutBackCard),
         1 => Just(Fault::CloneCard),
         1 => Just(Fault::WipeCard),
+        2 => Just(Fault::TakeOver),
     ]
 }
 
@@ -48,6 +49,17 @@ fn any_op(fault: impl Strategy<Value = Fault> + 'static) -> impl Strategy<Value 
         5 => any::<bool>().prop_map(|second| Op::Connect { second }),
         24 => (any::<u8>(), 1u8..12).prop_map(|(choice, steps)| Op::Run { choice, steps }),
         2 => (1u16..2_000).prop_map(Op::Wait),
+        4 => (any::<bool>(), fault).prop_map(|(second, fault)| Op::Fault { second, fault }),
+    ]
+}
+
+/// What happens while two copies of one agent live, and each takes over from the other.
+fn any_turn() -> impl Strategy<Value = Op> {
+    let fault = prop_oneof![4 => Just(Fault::TakeOver), 1 => Just(Fault::BreakLink), 1 => Just(Fault::CrashGateway)];
+    prop_oneof![
+        4 => (any::<bool>(), any::<bool>(), 1u8..6).prop_map(|(second, events, count)| Op::Append { second, events, count }),
+        6 => any::<bool>().prop_map(|second| Op::Connect { second }),
+        16 => (any::<u8>(), 1u8..12).prop_map(|(choice, steps)| Op::Run { choice, steps }),
         4 => (any::<bool>(), fault).prop_map(|(second, fault)| Op::Fault { second, fault }),
     ]
 }
@@ -84,6 +96,16 @@ proptest! {
         script in prop::collection::vec(any_op(prop_oneof![any_fault(), any_card_fault()]), 1..120),
     ) {
         play(Rules::default(), seed, &script)?;
+    }
+
+    #[test]
+    fn two_living_copies_that_take_turns_lose_and_double_nothing(
+        seed: u64,
+        before in prop::collection::vec(any_turn(), 0..30),
+        turns in prop::collection::vec(any_turn(), 1..120),
+    ) {
+        let copied = [Op::Sync { second: false }, Op::Fault { second: false, fault: Fault::CloneCard }];
+        play(Rules::default(), seed, &[&before[..], &copied, &turns].concat())?;
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub(crate) enum Fault {
     PutBackCard(u8),
     CloneCard,
     WipeCard,
+    /// A running agent begins a new epoch, as one does that is refused for a copy of itself.
+    TakeOver,
 }
 
 #[derive(Clone, Default)]

@@ -396,11 +396,20 @@ impl World {
                     return self.restart(1, None, Before::PowerLoss);
                 }
             }
+            Fault::TakeOver => return self.take_over(at),
             Fault::WipeCard => {
                 let empty = Queue::empty(self.epoch());
                 return self.restart(at, Some(empty), Before::Kill);
             }
         }
+        Ok(())
+    }
+
+    /// Between two connections; the link is the same before and after.
+    fn take_over(&mut self, at: usize) -> Result<(), TestCaseError> {
+        self.break_link(at)?;
+        let epoch = self.epoch();
+        self.agents[at].queue.start(epoch, Before::Kill);
         Ok(())
     }
 

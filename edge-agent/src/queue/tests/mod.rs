@@ -7,5 +7,6 @@ mod faults;
 mod flash;
 mod handle;
 mod model;
+mod renew;
 mod room;
 mod support;

@@ -254,6 +254,37 @@ async fn a_repeat_after_a_lost_connection_is_acknowledged_and_not_queued_twice()
 }
 
 #[tokio::test]
+async fn a_new_epoch_acknowledges_nothing_by_the_numbers_of_the_old_one() {
+    let mut world = World::new(NO_SYNC, 20, Redelivery::Marked).await;
+    world
+        .play(async |world, _| {
+            let mut conversation = world.broker.accept_new().await;
+            for pkid in 1..=3 {
+                conversation.publish(pkid, false, "fridge", &format!("{{\"temperature\":{pkid}}}")).await;
+            }
+            world.bench.until_records(3).await;
+            world.bench.queue.renew(lockgate_proto::seq::Epoch(43)).await.unwrap().unwrap();
+            // What waited comes again, and is known.
+            let (mut conversation, _) = world.broker.accept(true).await;
+            for pkid in 1..=3 {
+                conversation.publish(pkid, true, "fridge", &format!("{{\"temperature\":{pkid}}}")).await;
+                assert_eq!(conversation.hear_ack().await, pkid);
+            }
+            conversation.publish(4, false, "fridge", "{\"temperature\":4}").await;
+            world.bench.until_records(1).await;
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            assert!(conversation.has_said_nothing(), "it is not on disk yet");
+            world.bench.queue.sync_now().await.unwrap();
+            assert_eq!(conversation.hear_ack().await, 4);
+        })
+        .await;
+    assert_eq!(world.bench.telemetry().await.len(), 3);
+    assert_eq!(world.view.counters.duplicates.get(), 3);
+}
+
+#[tokio::test]
 async fn a_broker_that_forgot_us_is_asked_anew_and_its_packet_ids_mean_nothing_old() {
     let mut world = World::new(NO_SYNC, 20, Redelivery::Marked).await;
     world

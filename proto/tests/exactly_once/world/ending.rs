@@ -8,7 +8,6 @@ use lockgate_proto::seq::Lane;
 use proptest::prelude::*;
 
 use super::World;
-use crate::queue::Before;
 
 impl World {
     /// No more faults. One agent after the other comes, a copy as well, until each has settled.
@@ -35,7 +34,7 @@ impl World {
             }
             if self.agents[at].connection.is_none() {
                 if self.agents[at].closed == Some(CloseCode::AgentTwice) {
-                    self.restart(at, None, Before::Kill)?;
+                    self.take_over(at)?;
                 }
                 self.connect(at)?;
                 continue;
