@@ -13,9 +13,9 @@ mod tests;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -40,6 +40,9 @@ pub const INPUT_BYTES_MAX: usize = 4 * 1024;
 
 /// Of the words about it, so much is kept.
 pub const DETAIL_BYTES_MAX: usize = 1_024;
+
+/// The source of records that the gateway has refused.
+const UPLINK: &str = "uplink";
 
 /// Letters that wait for the disk; more are dropped.
 pub const WAITING_MAX: usize = 64;
@@ -82,6 +85,10 @@ pub struct NotKept;
 pub struct DeadLetterHandle {
     letters: SyncSender<KeptLetter>,
     counters: Arc<Counters>,
+    began: Instant,
+    /// Shared by all who keep letters; held for a look-up. Asked before a letter is made, because a device that
+    /// babbles makes thousands a second that are only counted.
+    rate: Arc<Mutex<Rate>>,
 }
 
 #[derive(Default)]
@@ -96,17 +103,15 @@ pub fn start(folder: &Path) -> io::Result<DeadLetterHandle> {
     let store = Store::open(folder, BUDGET_BYTES, FILE_BYTES_MAX)?;
     let (letters, waiting) = sync_channel(WAITING_MAX);
     let counters = Arc::new(Counters::default());
-    let handle = DeadLetterHandle { letters, counters: Arc::clone(&counters) };
+    let (began, rate) = (Instant::now(), Arc::default());
+    let handle = DeadLetterHandle { letters, counters: Arc::clone(&counters), began, rate };
     thread::Builder::new().name("dead-letters".to_owned()).spawn(move || write_all(store, &waiting, &counters))?;
     Ok(handle)
 }
 
 fn write_all(mut store: Store, waiting: &Receiver<KeptLetter>, counters: &Counters) {
-    let began = Instant::now();
-    let mut rate = Rate::default();
     for letter in waiting {
-        let is_kept = rate.allows(&letter.source, began.elapsed()) && store.append(&letter).is_ok();
-        let counter = if is_kept { &counters.kept } else { &counters.not_kept };
+        let counter = if store.append(&letter).is_ok() { &counters.kept } else { &counters.not_kept };
         counter.fetch_add(1, Ordering::Relaxed);
         counters.dropped_bytes.store(store.dropped_bytes(), Ordering::Relaxed);
     }
@@ -115,7 +120,7 @@ fn write_all(mut store: Store, waiting: &Receiver<KeptLetter>, counters: &Counte
 impl DeadLetterHandle {
     /// Keeps input that a codec could not use.
     pub fn keep(&self, source: &str, letter: &DeadLetter, at: Option<UnixMicros>) -> Result<(), NotKept> {
-        self.send(KeptLetter {
+        self.send(source, || KeptLetter {
             at,
             source: source.to_owned(),
             reason: letter.reason.as_str().to_owned(),
@@ -133,8 +138,13 @@ impl DeadLetterHandle {
         at: Option<UnixMicros>,
     ) -> Result<(), NotKept> {
         let (epoch, lane, seq) = record;
-        let detail = format!("record {seq} of epoch {epoch}, {lane}: {reason}");
-        self.send(KeptLetter { at, source: "uplink".to_owned(), reason: "rejected".to_owned(), detail, input: payload })
+        self.send(UPLINK, || KeptLetter {
+            at,
+            source: UPLINK.to_owned(),
+            reason: "rejected".to_owned(),
+            detail: format!("record {seq} of epoch {epoch}, {lane}: {reason}"),
+            input: payload,
+        })
     }
 
     /// Keeps word of readings that there was no place for: one letter for all of an outage, without them.
@@ -145,8 +155,13 @@ impl DeadLetterHandle {
         detail: String,
         at: Option<UnixMicros>,
     ) -> Result<(), NotKept> {
-        let (source, reason) = (source.to_owned(), reason.to_owned());
-        self.send(KeptLetter { at, source, reason, detail, input: Bytes::new() })
+        self.send(source, || KeptLetter {
+            at,
+            source: source.to_owned(),
+            reason: reason.to_owned(),
+            detail,
+            input: Bytes::new(),
+        })
     }
 
     /// Counters since the start.
@@ -156,7 +171,13 @@ impl DeadLetterHandle {
         DeadLetterCounts { kept: get(kept), not_kept: get(not_kept), dropped_bytes: get(dropped_bytes) }
     }
 
-    fn send(&self, mut letter: KeptLetter) -> Result<(), NotKept> {
+    fn send(&self, source: &str, letter: impl FnOnce() -> KeptLetter) -> Result<(), NotKept> {
+        let is_allowed = self.rate.lock().unwrap_or_else(PoisonError::into_inner).allows(source, self.began.elapsed());
+        if !is_allowed {
+            self.counters.not_kept.fetch_add(1, Ordering::Relaxed);
+            return Err(NotKept);
+        }
+        let mut letter = letter();
         // Copied: a slice would keep the whole message alive for as long as the letter waits.
         letter.input = Bytes::copy_from_slice(&letter.input[..letter.input.len().min(INPUT_BYTES_MAX)]);
         let cut = (0..=DETAIL_BYTES_MAX).rev().find(|end| letter.detail.is_char_boundary(*end));

@@ -29,7 +29,10 @@ impl Rate {
     pub(super) fn allows(&mut self, source: &str, now: Duration) -> bool {
         let known = self.0.contains_key(source) || self.0.len() < SOURCES_MAX;
         let key = if known { source } else { "" };
-        let allowance = self.0.entry(key.to_owned()).or_insert(Allowance { left: BURST, counted_at: now });
+        if !self.0.contains_key(key) {
+            self.0.insert(key.to_owned(), Allowance { left: BURST, counted_at: now });
+        }
+        let Some(allowance) = self.0.get_mut(key) else { return false };
         let earned = now.saturating_sub(allowance.counted_at).as_millis() / INTERVAL.as_millis();
         let earned = u32::try_from(earned).unwrap_or(u32::MAX);
         allowance.counted_at += INTERVAL.saturating_mul(earned);

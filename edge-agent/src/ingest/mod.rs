@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use lockgate_codec::{DeadLetter, DeadLetterReason, Output};
 use lockgate_proto::seq::{Lane, Seq};
+use lockgate_proto::time::MonoTime;
 use lockgate_runtime::words::chain;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
@@ -66,6 +67,11 @@ impl Ingest {
     /// Dead letters of all sources.
     pub fn dead_letter_counters(&self) -> &Arc<DeadLetterCounters> {
         &self.counters
+    }
+
+    /// The time since boot.
+    pub fn now(&self) -> MonoTime {
+        self.time.now()
     }
 
     /// How far the queue has come.

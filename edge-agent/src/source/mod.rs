@@ -5,5 +5,6 @@
 pub mod mqtt;
 pub mod mqtt_logic;
 mod presence_logic;
+mod rest_logic;
 pub mod serial;
 pub mod status;

@@ -25,7 +25,8 @@ use tracing::debug;
 
 use super::mqtt_logic::{AckOrder, LaneSeqs, RedeliveryWatch};
 use super::presence_logic::PresenceMemory;
-use super::status::StatusReporter;
+use super::rest_logic::Rest;
+use super::status::{SourceCounters, StatusReporter};
 use crate::config::{MqttConfig, SecretError};
 use crate::ingest::{Ingest, NoRoom};
 use crate::queue::{Batch, Progress};
@@ -107,6 +108,7 @@ pub struct MqttSource {
     order: AckOrder,
     repeats: RedeliveryWatch,
     presence: PresenceMemory,
+    rest: Rest,
     /// By this process, at a broker that has kept our session since.
     subscribed: bool,
     /// What a full disk has refused of a message that is still in hand.
@@ -126,6 +128,7 @@ impl MqttSource {
             order: AckOrder::new(config.window),
             repeats: RedeliveryWatch::new(config.redelivery),
             presence: PresenceMemory::default(),
+            rest: Rest::default(),
             subscribed: false,
             refused: VecDeque::new(),
             config,
@@ -220,9 +223,17 @@ impl MqttSource {
                 Ok(())
             }
             Event::Incoming(Packet::Publish(publish)) => {
+                let since = self.ingest.now();
+                let figures = |counters: &SourceCounters| (counters.readings.get(), counters.dead_letters.get());
+                let before = figures(self.status.counters());
                 let needs = self.message(&publish).await?;
                 if publish.qos != QoS::AtMostOnce {
                     self.order.arrived(publish.pkid, needs);
+                }
+                let after = figures(self.status.counters());
+                let (used, refused) = (after.0 - before.0, after.1 - before.1);
+                if let Some(rest) = self.rest.after(self.ingest.now().since(since), used, refused) {
+                    tokio::time::sleep(rest).await;
                 }
                 Ok(())
             }

@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use lockgate_codec::Output;
 use lockgate_proto::backoff::Backoff;
+use lockgate_proto::time::MonoTime;
 use lockgate_runtime::clock::Clock;
 use tokio::io::AsyncReadExt;
 use tokio_serial::{ErrorKind, SerialPortBuilder, SerialStream};
 use tokio_util::sync::CancellationToken;
 
+use super::rest_logic::Rest;
 use super::status::StatusReporter;
 use crate::account;
 use crate::config::{DataBits, Parity, SerialConfig, StopBits};
@@ -62,13 +64,14 @@ pub struct SerialSource {
     clock: Clock,
     backoff: Backoff,
     outage: Outage,
+    rest: Rest,
 }
 
 impl SerialSource {
     /// Opens nothing yet.
     pub fn new(config: SerialConfig, ingest: Ingest, status: StatusReporter, clock: Clock) -> SerialSource {
         let backoff = Backoff::new(REOPEN_BACKOFF.0, REOPEN_BACKOFF.1);
-        SerialSource { config, ingest, status, clock, backoff, outage: Outage::default() }
+        SerialSource { config, ingest, status, clock, backoff, outage: Outage::default(), rest: Rest::default() }
     }
 
     /// Reads until told to stop.
@@ -126,17 +129,24 @@ impl SerialSource {
                 Some(Err(error)) => break Err(self.gone(error)),
                 None => reader.silence(&mut outputs),
             }
-            self.hand_over(&mut outputs).await;
+            self.hand_over(&mut outputs, now).await;
         };
         // What the device had begun to say and will not end.
         reader.silence(&mut outputs);
-        self.hand_over(&mut outputs).await;
+        self.hand_over(&mut outputs, self.clock.now()).await;
         end
     }
 
-    async fn hand_over(&mut self, outputs: &mut Vec<Output>) {
-        if !outputs.is_empty() {
-            self.ingest.take_or_count(std::mem::take(outputs), &self.status, &mut self.outage).await;
+    /// `since`: when the bytes came that gave them.
+    async fn hand_over(&mut self, outputs: &mut Vec<Output>, since: MonoTime) {
+        if outputs.is_empty() {
+            return;
+        }
+        let refused = outputs.iter().filter(|output| matches!(output, Output::DeadLetter(_))).count();
+        let (used, refused) = ((outputs.len() - refused) as u64, refused as u64);
+        self.ingest.take_or_count(std::mem::take(outputs), &self.status, &mut self.outage).await;
+        if let Some(rest) = self.rest.after(self.clock.now().since(since), used, refused) {
+            tokio::time::sleep(rest).await;
         }
     }
 
