@@ -4,6 +4,8 @@
 //! dead connection (a queued acknowledgement, a buffered message) can pass for one of the next. The
 //! broker keeps the session under our client id, and what we have not acknowledged.
 
+mod error;
+mod read_past;
 mod refusal;
 
 use std::collections::VecDeque;
@@ -16,19 +18,20 @@ use lockgate_proto::backoff::Backoff;
 use lockgate_proto::seq::{Lane, Seq};
 use ring::digest;
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubscribeFilter,
-    SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubAck,
+    SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use self::error::{MqttError, too_large};
 use super::mqtt_logic::{AckOrder, LaneSeqs, RedeliveryWatch};
 use super::presence_logic::PresenceMemory;
 use super::rest_logic::Rest;
 use super::status::{SourceCounters, StatusReporter};
-use crate::config::{MqttConfig, SecretError};
-use crate::ingest::{Ingest, NoRoom};
+use crate::config::MqttConfig;
+use crate::ingest::Ingest;
 use crate::queue::{Batch, Progress};
 
 /// First and longest wait before the broker is tried again.
@@ -43,40 +46,13 @@ const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 /// LIMIT: requests to rumqttc that wait; when full, acknowledgements wait with us.
 const REQUESTS_WAITING_MAX: usize = 64;
 
-/// LIMIT: bytes of a payload that a connection can carry. A message beyond `message_max` and within this is
-/// refused by itself, and acknowledged; only a larger one ends the connection. Memory for it is taken when it
-/// comes, and given back.
-const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// LIMIT: bytes of a payload that a connection can carry, where `message_max` is not more. A message beyond
+/// `message_max` and within this is refused by itself, and acknowledged; a larger one ends the connection, and is
+/// [read past](read_past). Memory for it is taken when it comes, and given back.
+const CONNECTION_BYTES_MIN: usize = 4 * 1024 * 1024;
 
 /// Bytes of a packet beside its payload: header, topic, id.
 const PACKET_OVERHEAD_BYTES: usize = 5 + 2 + 65_535 + 2;
-
-/// Why there is no connection, or no longer.
-#[derive(Debug, thiserror::Error)]
-enum MqttError {
-    /// The password can't be had.
-    #[error("password: {0}")]
-    Password(#[from] SecretError),
-    /// The certificates to trust can't be used.
-    #[error("{0}")]
-    Tls(#[from] lockgate_runtime::tls::TlsError),
-    /// No connection, or it broke, or the broker refused us.
-    #[error("{why}")]
-    Connection { why: String },
-    /// The broker does not let us hear this.
-    #[error("the broker refuses a subscription to {topic:?}; may this user read it?")]
-    Subscription { topic: String },
-    /// Requests to rumqttc pile up, which a broker that reads can't cause.
-    #[error("the broker takes nothing from us")]
-    Stuck,
-    /// The queue has begun a new epoch: what waits to be acknowledged is numbered by the old one. It is on disk,
-    /// and is acknowledged when the broker sends it again.
-    #[error("the queue's numbers begin anew")]
-    Renewed,
-    /// Closed by us: what the broker still has is safer there.
-    #[error("{0}")]
-    NoRoom(#[from] NoRoom),
-}
 
 type Poll = Pin<Box<dyn Future<Output = (EventLoop, Result<Event, ConnectionError>)> + Send>>;
 
@@ -147,6 +123,10 @@ impl MqttSource {
                     self.wait_for_room(&stop).await;
                 }
                 Err(MqttError::Renewed) => {}
+                Err(error @ MqttError::TooLarge { .. }) => {
+                    self.status.retrying(error);
+                    self.get_past(&stop).await;
+                }
                 Err(error) => {
                     self.status.retrying(error);
                     let wait = self.backoff.next_delay(lockgate_runtime::random());
@@ -155,6 +135,23 @@ impl MqttSource {
             }
         }
         Ok(())
+    }
+
+    /// Past messages of QoS 1 that are too large for a connection. Those of QoS 0 are gone with it.
+    async fn get_past(&mut self, stop: &CancellationToken) {
+        let past = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            // CANCEL-SAFE: what is not acknowledged comes again.
+            past = self.read_past() => past,
+        };
+        match past {
+            Ok(1..) => return,
+            Ok(0) => {}
+            Err(error) => self.status.retrying(error),
+        }
+        let wait = self.backoff.next_delay(lockgate_runtime::random());
+        sleep(wait, stop).await;
     }
 
     /// One connection, until it breaks (`Err`) or the source is told to stop.
@@ -185,8 +182,11 @@ impl MqttSource {
                 }
                 Input::Event(mut events, Err(source)) => {
                     self.leftovers(&mut events).await?;
-                    let why = refusal::of_connection(&source, &self.config, let_in);
-                    return Err(MqttError::Connection { why });
+                    let (url, bytes_max) = (self.config.url.to_string(), self.connection_bytes_max());
+                    return Err(match too_large(&source) {
+                        Some(bytes) => MqttError::TooLarge { url, bytes, bytes_max },
+                        None => MqttError::Connection { why: refusal::of_connection(&source, &self.config, let_in) },
+                    });
                 }
                 Input::Durable => {}
             }
@@ -212,13 +212,7 @@ impl MqttSource {
                 self.subscribe(client)
             }
             Event::Incoming(Packet::SubAck(suback)) => {
-                let topics = self.config.profile.topics();
-                let refused =
-                    suback.return_codes.iter().zip(&topics).find(|(code, _)| **code == SubscribeReasonCode::Failure);
-                if let Some((_, topic)) = refused {
-                    return Err(MqttError::Subscription { topic: topic.clone() });
-                }
-                self.subscribed = true;
+                self.granted(&suback)?;
                 self.heard();
                 Ok(())
             }
@@ -239,6 +233,16 @@ impl MqttSource {
             }
             Event::Incoming(_) | Event::Outgoing(_) => Ok(()),
         }
+    }
+
+    fn granted(&mut self, suback: &SubAck) -> Result<(), MqttError> {
+        let topics = self.config.profile.topics();
+        let refused = suback.return_codes.iter().zip(&topics).find(|(code, _)| **code == SubscribeReasonCode::Failure);
+        if let Some((_, topic)) = refused {
+            return Err(MqttError::Subscription { topic: topic.clone() });
+        }
+        self.subscribed = true;
+        Ok(())
     }
 
     fn heard(&mut self) {
@@ -320,8 +324,11 @@ impl MqttSource {
     /// all are queued, none can be acknowledged.
     async fn leftovers(&mut self, events: &mut EventLoop) -> Result<(), MqttError> {
         while let Some(event) = events.state.events.pop_front() {
-            if let Event::Incoming(Packet::Publish(publish)) = event {
-                self.message(&publish).await?;
+            match event {
+                Event::Incoming(Packet::Publish(publish)) => drop(self.message(&publish).await?),
+                // Not to be asked for again: that would bring all retained messages again, too large ones too.
+                Event::Incoming(Packet::SubAck(suback)) => self.granted(&suback)?,
+                Event::Incoming(_) | Event::Outgoing(_) => {}
             }
         }
         Ok(())
@@ -399,6 +406,11 @@ impl MqttSource {
         }
     }
 
+    /// Bytes of a packet.
+    fn connection_bytes_max(&self) -> usize {
+        self.config.message_bytes_max.max(CONNECTION_BYTES_MIN) + PACKET_OVERHEAD_BYTES
+    }
+
     fn options(&self) -> Result<MqttOptions, MqttError> {
         let config = &self.config;
         let mut options = MqttOptions::new(&config.client_id, &config.url.host, config.url.port);
@@ -406,7 +418,7 @@ impl MqttSource {
             .set_clean_session(false)
             .set_manual_acks(true)
             .set_keep_alive(config.keep_alive)
-            .set_max_packet_size(PAYLOAD_BYTES_MAX + PACKET_OVERHEAD_BYTES, PACKET_OVERHEAD_BYTES);
+            .set_max_packet_size(self.connection_bytes_max(), PACKET_OVERHEAD_BYTES);
         if let Some(user) = &config.username {
             let password = config.password.as_ref().map(crate::config::Secret::reveal).transpose()?;
             options.set_credentials(user, password.unwrap_or_default());

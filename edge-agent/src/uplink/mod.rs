@@ -21,7 +21,7 @@ use lockgate_proto::time::MonoTime;
 use lockgate_runtime::dial::{DialError, Dialer, GatewayUrl};
 use lockgate_runtime::link::{Link, LinkOptions};
 use lockgate_runtime::tls::TlsError;
-use lockgate_runtime::words::span;
+use lockgate_runtime::words::{chain, span};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -31,7 +31,6 @@ use twice_logic::Contest;
 
 use crate::config::{SecretError, UplinkConfig};
 use crate::dead_letters::DeadLetterHandle;
-use crate::ingest::chain;
 use crate::queue::{BootId, QueueClosed, QueueHandle};
 use crate::time::TimeHandle;
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 use lockgate_proto::seq::Lane;
-use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode, SubAck};
+use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -15,7 +15,7 @@ use crate::source::status::{SourceState, SourceView, StatusBoard};
 use crate::testing::{Bench, NO_SYNC, profile, within_patience};
 use lockgate_runtime::clock::Clock;
 
-const PACKET_BYTES_MAX: usize = 1024 * 1024;
+const PACKET_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A broker that does what its script says.
 struct Broker(TcpListener);
@@ -71,6 +71,13 @@ impl Conversation {
         let mut bytes = BytesMut::new();
         packet.write(&mut bytes, PACKET_BYTES_MAX).unwrap();
         self.stream.write_all(&bytes).await.unwrap();
+    }
+
+    /// The source may hang up on it.
+    async fn say_if_heard(&mut self, packet: Packet) {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, PACKET_BYTES_MAX).unwrap();
+        drop(self.stream.write_all(&bytes).await);
     }
 
     async fn grant(&mut self, code: SubscribeReasonCode) {
@@ -226,6 +233,38 @@ async fn a_message_that_is_too_large_is_refused_by_itself_and_silences_nobody() 
         .await;
     assert_eq!(world.bench.telemetry().await.len(), 2);
     assert_eq!(world.view.counters.dead_letters.get(), 1);
+    assert_eq!(world.bench.ingest.dead_letter_counters().counts(), [("too_large", 1)]);
+}
+
+#[tokio::test]
+async fn a_message_that_no_connection_carries_is_read_past_and_acknowledged_alone() {
+    let mut world = World::new(Duration::from_millis(5), 20, Redelivery::Marked).await;
+    let huge = "x".repeat(CONNECTION_BYTES_MIN + 2 * PACKET_OVERHEAD_BYTES);
+    let huge = |pkid, dup| Publish {
+        dup,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        topic: "zigbee2mqtt/camera".to_owned(),
+        pkid,
+        payload: huge.clone().into(),
+    };
+    world
+        .play(async |world, _| {
+            let mut conversation = world.broker.accept_new().await;
+            conversation.say_if_heard(Packet::Publish(huge(1, false))).await;
+            // On this connection all comes again, and only that one is taken.
+            let (mut conversation, connect) = world.broker.accept(true).await;
+            assert!(!connect.clean_session);
+            conversation.publish(2, false, "fridge", "{\"temperature\":4.5}").await;
+            conversation.say(Packet::Publish(huge(1, true))).await;
+            assert_eq!(conversation.hear_ack().await, 1);
+            assert!(matches!(conversation.hear().await, Packet::Disconnect));
+            let (mut conversation, _) = world.broker.accept(true).await;
+            conversation.publish(2, true, "fridge", "{\"temperature\":4.5}").await;
+            assert_eq!(conversation.hear_ack().await, 2);
+        })
+        .await;
+    assert_eq!(world.bench.telemetry().await.len(), 1);
     assert_eq!(world.bench.ingest.dead_letter_counters().counts(), [("too_large", 1)]);
 }
 
