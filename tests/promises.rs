@@ -3,6 +3,7 @@
 mod captures;
 mod disk;
 mod exactly_once;
+mod failover;
 mod json;
 mod load;
 mod resume;

@@ -1,19 +1,22 @@
 //! Questions to a gateway, and the way to a subscription.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lockgate_proto::attendance::Present;
+use lockgate_proto::gateways::{Attempt, Gateways, Trouble};
 use lockgate_proto::ids::{DeviceName, Site, Tenant};
 use lockgate_proto::wire;
 use lockgate_proto::wire::client_frame::Request;
 use lockgate_proto::wire::server_frame::Body;
+use lockgate_runtime::clock::Clock;
 use lockgate_runtime::dial::Dialer;
 use lockgate_runtime::link::LinkOptions;
 
 use crate::GatewayUrl;
 use crate::connection::Connection;
 use crate::convert;
-use crate::error::ClientError;
+use crate::error::{ClientError, Disposition};
 use crate::event::{AgentLoss, DeviceShadow, DeviceSummary, SubscribeOptions};
 use crate::subscription::Subscription;
 use crate::token_source::TokenSource;
@@ -25,8 +28,10 @@ const SUBPROTOCOL: &str = "lockgate.client.v1";
 /// How to reach a gateway.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// Where it is.
+    /// Where it is; of several, the preferred one.
     pub url: GatewayUrl,
+    /// Where to go when that one is not there, in this order.
+    pub other_urls: Vec<GatewayUrl>,
     /// Who this is.
     pub token: TokenSource,
     /// Certificates to trust beside the system's, for `wss://`.
@@ -40,6 +45,7 @@ impl ClientOptions {
     pub fn new(url: GatewayUrl, token: TokenSource) -> ClientOptions {
         ClientOptions {
             url,
+            other_urls: Vec::new(),
             token,
             ca_file: None,
             client: concat!("lockgate-client ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -48,29 +54,91 @@ impl ClientOptions {
 }
 
 /// What a connection is made from, again and again.
-#[derive(Clone)]
-pub(crate) struct Gateway {
-    pub(crate) dialer: Dialer,
+pub(crate) struct Door {
+    /// Which gateway is next, and when.
+    gateways: Gateways<GatewayUrl>,
+    dialer: Dialer,
     pub(crate) token: TokenSource,
-    pub(crate) client: String,
+    client: String,
+    clock: Clock,
+    /// Every configured address is encrypted: then no other kind is gone to.
+    is_secure: bool,
+}
+
+impl Door {
+    fn new(options: ClientOptions) -> Result<Door, ClientError> {
+        let link = LinkOptions::client_at_client();
+        let ClientOptions { url, other_urls, token, ca_file, client } = options;
+        let is_secure = other_urls.iter().chain([&url]).all(GatewayUrl::is_secure);
+        let dialer = Dialer::new(url.clone(), PATH, SUBPROTOCOL, link, ca_file.as_deref())?;
+        let gateways = Gateways::new(url, other_urls);
+        Ok(Door { gateways, dialer, token, client, clock: Clock::system(), is_secure })
+    }
+
+    /// One attempt, without its delay.
+    pub(crate) async fn open(&mut self, attempt: &Attempt<GatewayUrl>, token: &str) -> Result<Connection, ClientError> {
+        self.dialer = self.dialer.to(attempt.address.clone())?;
+        let dialer = self.dialer.clone().with_connect_timeout(attempt.patience);
+        Connection::open(&dialer, token, &self.client).await
+    }
+
+    /// The first connection: each gateway is asked once, unless one says what all others would.
+    async fn first(&mut self) -> Result<(Connection, String), ClientError> {
+        let mut attempt = self.gateways.first();
+        let mut left = self.gateways.configured();
+        loop {
+            let token = self.token.token()?;
+            left -= 1;
+            match self.open(&attempt, &token).await {
+                Ok(connection) => return Ok((connection, token)),
+                Err(error) if left == 0 || error.disposition().trouble().is_none() => return Err(error),
+                Err(_) => attempt = self.ended(Trouble::Passing),
+            }
+        }
+    }
+
+    /// The gateway has let us in and keeps its word.
+    pub(crate) fn up(&mut self) {
+        self.gateways.up(self.clock.now());
+        self.gateways.proved();
+    }
+
+    /// The gateway leaves on purpose, and names others. What is less safe than the configured ones is not gone to.
+    pub(crate) fn go_away(&mut self, reconnect_after: Duration, gateways: &[String]) {
+        let urls = gateways.iter().filter_map(|url| url.parse().ok());
+        self.gateways.go_away(reconnect_after, urls.filter(|url: &GatewayUrl| url.is_secure() || !self.is_secure));
+    }
+
+    /// There is no connection any more, or none yet: what next.
+    pub(crate) fn ended(&mut self, trouble: Trouble) -> Attempt<GatewayUrl> {
+        self.gateways.ended(self.clock.now(), trouble, lockgate_runtime::random())
+    }
+}
+
+impl Disposition {
+    /// When to come again; `None`: never with the same token, or never at all.
+    pub(crate) fn trouble(self) -> Option<Trouble> {
+        match self {
+            Disposition::Retry => Some(Trouble::Passing),
+            Disposition::RetryAfter(after) => Some(Trouble::Asked(after)),
+            Disposition::NewToken | Disposition::GiveUp => None,
+        }
+    }
 }
 
 /// A connection to a gateway.
 pub struct Client {
-    gateway: Gateway,
+    door: Door,
     connection: Connection,
     token: String,
 }
 
 impl Client {
-    /// Connects and shows the token.
+    /// Connects to the first gateway that is there, and shows the token.
     pub async fn connect(options: ClientOptions) -> Result<Client, ClientError> {
-        let link = LinkOptions::client_at_client();
-        let dialer = Dialer::new(options.url, PATH, SUBPROTOCOL, link, options.ca_file.as_deref())?;
-        let gateway = Gateway { dialer, token: options.token, client: options.client };
-        let token = gateway.token.token()?;
-        let connection = Connection::open(&gateway.dialer, &token, &gateway.client).await?;
-        Ok(Client { gateway, connection, token })
+        let mut door = Door::new(options)?;
+        let (connection, token) = door.first().await?;
+        Ok(Client { door, connection, token })
     }
 
     /// The owner of the sites that the token lets see, if the gateway says so.
@@ -116,7 +184,7 @@ impl Client {
 
     /// Subscribes over this connection, and over others when it breaks.
     pub async fn subscribe(self, options: SubscribeOptions) -> Result<Subscription, ClientError> {
-        Subscription::begin(self.gateway, self.connection, self.token, options).await
+        Subscription::begin(self.door, self.connection, self.token, options).await
     }
 
     /// Ends the connection in order.

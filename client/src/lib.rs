@@ -2,9 +2,10 @@
 //!
 //! [`Client`] is one connection to a gateway, for questions: devices, shadows, presence, losses. [`Client::subscribe`]
 //! turns it into a [`Subscription`], whose [`Event`]s come in the log's order. A subscription reconnects by
-//! itself and goes on where it stood: it misses nothing and sees nothing twice, and where that can't be, it
-//! says so. Nothing runs behind the caller's back: a subscription works while its `next` is awaited, and a
-//! reader that is slow is slow towards the gateway, which bounds what it keeps for it.
+//! itself, where several gateways are known to the next one, and goes on where it stood: it misses nothing and
+//! sees nothing twice, and where that can't be, it says so. Nothing runs behind the caller's back: a subscription
+//! works while its `next` is awaited, and a reader that is slow is slow towards the gateway, which bounds what it
+//! keeps for it.
 
 mod client;
 mod connection;

@@ -6,28 +6,26 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use lockgate_proto::backoff::Backoff;
+use lockgate_proto::gateways::{Attempt, Trouble};
 use lockgate_proto::ids::Site;
 use lockgate_proto::position::{Offset, Position};
 use lockgate_proto::resume::{RoomProgress, Verdict};
 use lockgate_proto::wire;
 use lockgate_proto::wire::client_frame::Request;
 use lockgate_proto::wire::server_frame::Body;
+use lockgate_runtime::link::LinkError;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::client::Gateway;
+use crate::GatewayUrl;
+use crate::client::Door;
 use crate::connection::{ANSWER_TIMEOUT, Connection, answered};
 use crate::convert;
 use crate::error::{ClientError, Disposition};
 use crate::event::{Event, Start, SubscribeOptions};
 
-/// The first delay before a new connection is below this, the longest below the other.
-const BACKOFF_BASE: Duration = Duration::from_millis(250);
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
-
 /// A subscription of one room.
 pub struct Subscription {
-    gateway: Gateway,
+    door: Door,
     options: SubscribeOptions,
     /// The token that was shown last.
     token: String,
@@ -36,9 +34,6 @@ pub struct Subscription {
     time_zone: Option<String>,
     /// LIMIT: what one message of the gateway can bring; the next is read when these are taken.
     events: VecDeque<Event>,
-    backoff: Backoff,
-    /// The gateway announced that it goes away, and when it wants its clients elsewhere.
-    go_away: Option<Duration>,
     caught_up: CaughtUp,
     /// The answer that is waited for is the first one of a connection that is not the first.
     is_back: bool,
@@ -47,8 +42,10 @@ pub struct Subscription {
 }
 
 enum Phase {
-    /// Not connected; the next attempt is due then.
-    Waiting(Instant),
+    /// Not connected; this attempt is due then.
+    Waiting(Instant, Attempt<GatewayUrl>),
+    /// The connection is of no more use, and what follows is not decided yet.
+    Over,
     /// Connected; the request with this id must be answered by then.
     Asked(Connection, u32, Instant),
     /// Entries come.
@@ -66,7 +63,7 @@ enum CaughtUp {
 
 impl Subscription {
     pub(crate) async fn begin(
-        gateway: Gateway,
+        door: Door,
         mut connection: Connection,
         token: String,
         options: SubscribeOptions,
@@ -81,14 +78,12 @@ impl Subscription {
             CaughtUp::Settled
         };
         let mut subscription = Subscription {
-            gateway,
+            door,
             token,
-            phase: Phase::Waiting(Instant::now()),
+            phase: Phase::Over,
             progress: RoomProgress::default(),
             time_zone: None,
             events: VecDeque::new(),
-            backoff: Backoff::new(BACKOFF_BASE, BACKOFF_MAX),
-            go_away: None,
             caught_up,
             is_back: false,
             must_fetch: false,
@@ -132,10 +127,13 @@ impl Subscription {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
             }
-            let step = match self.phase {
-                Phase::Waiting(at) => self.reconnect(at).await,
+            let step = match &self.phase {
+                Phase::Waiting(at, attempt) => {
+                    let (at, attempt) = (*at, attempt.clone());
+                    self.reconnect(at, &attempt).await
+                }
                 Phase::Following(_) if self.must_fetch => self.fetch().await,
-                Phase::Asked(..) | Phase::Following(_) => self.hear().await,
+                Phase::Asked(..) | Phase::Following(_) | Phase::Over => self.hear().await,
             };
             if let Err(error) = step {
                 self.lost(error)?;
@@ -152,14 +150,14 @@ impl Subscription {
     pub async fn close(self) {
         match self.phase {
             Phase::Asked(connection, ..) | Phase::Following(connection) => connection.finish().await,
-            Phase::Waiting(_) => {}
+            Phase::Waiting(..) | Phase::Over => {}
         }
     }
 
-    async fn reconnect(&mut self, at: Instant) -> Result<(), ClientError> {
+    async fn reconnect(&mut self, at: Instant, attempt: &Attempt<GatewayUrl>) -> Result<(), ClientError> {
         sleep_until(at).await;
-        self.token = self.gateway.token.token()?;
-        let connection = Connection::open(&self.gateway.dialer, &self.token, &self.gateway.client).await?;
+        self.token = self.door.token.token()?;
+        let connection = self.door.open(attempt, &self.token).await?;
         self.is_back = true;
         self.ask(connection).await
     }
@@ -167,7 +165,7 @@ impl Subscription {
     /// Asks for what was left out, and all after it: a subscription takes the place of the one before on the same
     /// connection, and as far as it asks for the past the gateway leaves nothing out.
     async fn fetch(&mut self) -> Result<(), ClientError> {
-        match std::mem::replace(&mut self.phase, Phase::Waiting(Instant::now())) {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Following(connection) => self.ask(connection).await,
             other => {
                 self.phase = other;
@@ -188,7 +186,8 @@ impl Subscription {
     /// Takes one frame from the gateway.
     async fn hear(&mut self) -> Result<(), ClientError> {
         match &mut self.phase {
-            Phase::Waiting(_) => Ok(()),
+            Phase::Waiting(..) => Ok(()),
+            Phase::Over => Err(LinkError::Closed.into()),
             Phase::Asked(connection, asked, deadline) => {
                 let heard = timeout_at(*deadline, connection.receive()).await;
                 let (id, body) = heard.unwrap_or(Err(ClientError::Timeout { after: ANSWER_TIMEOUT }))?;
@@ -224,7 +223,7 @@ impl Subscription {
     }
 
     fn follow(&mut self) {
-        let phase = std::mem::replace(&mut self.phase, Phase::Waiting(Instant::now()));
+        let phase = std::mem::replace(&mut self.phase, Phase::Over);
         self.phase = match phase {
             Phase::Asked(connection, ..) => Phase::Following(connection),
             other => other,
@@ -232,6 +231,7 @@ impl Subscription {
     }
 
     fn subscribed(&mut self, subscribed: wire::Subscribed) -> Result<(), ClientError> {
+        self.door.up();
         let position = convert::position(subscribed.position)?;
         let asked_since = self.progress.reached().is_some() || matches!(self.options.start, Start::Since(_));
         if std::mem::take(&mut self.is_back) {
@@ -270,21 +270,16 @@ impl Subscription {
         let site = self.options.site.as_str();
         match body {
             Body::Delivery(delivery) if delivery.site == site => {
-                self.backoff.reset();
                 delivery.entries.into_iter().try_for_each(|entry| self.entry(entry))
             }
             Body::Positions(positions) => {
-                self.backoff.reset();
                 let ours = positions.positions.into_iter().find(|one| one.site == site);
                 match ours {
                     Some(ours) => self.stated(convert::position(ours.position)?),
                     None => Ok(()),
                 }
             }
-            Body::Conflated(conflated) if conflated.site == site => {
-                self.backoff.reset();
-                self.conflated(conflated)
-            }
+            Body::Conflated(conflated) if conflated.site == site => self.conflated(conflated),
             Body::Lagged(lagged) if lagged.site == site => {
                 let (after, through) = (convert::position(lagged.after)?, convert::position(lagged.through)?);
                 if self.options.fetch_lagged {
@@ -312,7 +307,8 @@ impl Subscription {
                 Ok(())
             }
             Body::GoAway(go_away) => {
-                self.go_away = Some(Duration::from_millis(go_away.reconnect_after_ms.into()));
+                let after = Duration::from_millis(go_away.reconnect_after_ms.into());
+                self.door.go_away(after, &go_away.gateways);
                 Ok(())
             }
             // Other rooms', and answers to nothing that was asked.
@@ -365,21 +361,17 @@ impl Subscription {
 
     /// The connection is of no more use: plans the next one, or gives up.
     fn lost(&mut self, error: ClientError) -> Result<(), ClientError> {
-        let random = lockgate_runtime::random();
-        let asked = self.go_away.take();
-        let delay = match (error.disposition(), asked) {
-            (Disposition::Retry, None) => self.backoff.next_delay(random),
-            (Disposition::Retry, Some(after)) | (Disposition::RetryAfter(after), _) => {
-                self.backoff.next_delay_after(after, random)
-            }
-            (Disposition::NewToken, _) => match self.gateway.token.token() {
-                Ok(token) if token != self.token => self.backoff.next_delay(random),
-                Ok(_) | Err(_) => return Err(error),
-            },
-            (Disposition::GiveUp, _) => return Err(error),
+        let disposition = error.disposition();
+        let is_new_token = || self.door.token.token().is_ok_and(|token| token != self.token);
+        let trouble = match disposition.trouble() {
+            Some(trouble) => trouble,
+            None if disposition == Disposition::NewToken && is_new_token() => Trouble::Passing,
+            None => return Err(error),
         };
-        self.phase = Phase::Waiting(Instant::now() + delay);
-        self.events.push_back(Event::Disconnected { error, retry_in: delay });
+        let attempt = self.door.ended(trouble);
+        let retry_in = attempt.delay;
+        self.phase = Phase::Waiting(Instant::now() + retry_in, attempt);
+        self.events.push_back(Event::Disconnected { error, retry_in });
         Ok(())
     }
 }

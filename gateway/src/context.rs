@@ -7,6 +7,7 @@ use lockgate_proto::ids::{RoomId, UserName};
 use lockgate_runtime::clock::Clock;
 use lockgate_token::{Grant, SigningKey};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::attendance::{Attendance, Place};
 use crate::backbone::Backbone;
@@ -26,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) clock: Clock,
     /// Sessions shall end and peers go elsewhere.
     pub(crate) drain: CancellationToken,
+    /// Those that have not ended: the listener stays for as long.
+    pub(crate) sessions: TaskTracker,
 }
 
 impl Context {

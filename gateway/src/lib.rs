@@ -16,6 +16,7 @@ pub mod metrics;
 mod attendance;
 mod auth;
 mod context;
+mod drain;
 mod engine;
 mod peer;
 mod server;

@@ -46,7 +46,7 @@ pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
 /// While the gateway stops, a peer that does not read is waited for no longer than this.
 pub const SEND_PATIENCE_IN_DRAIN: Duration = Duration::from_secs(1);
 
-/// How long a plain HTTP connection has to finish when it is told to.
+/// How long a plain HTTP connection has to finish when it is told to; less, where the whole drain has not much more.
 pub const PAGE_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The accept loop rests this long when the system is out of file descriptors or memory.
@@ -55,11 +55,8 @@ pub const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How long to wait before a backbone that could not be read is asked again.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What peers are told to wait before they come back when the gateway stops: as long as a restart takes.
+/// What a client is told to wait whose subscription came too late: as long as a restart takes.
 pub const RECONNECT_AFTER_DRAIN: Duration = Duration::from_millis(500);
-
-/// After an agent was told to go, it has so long for what is in flight; then we close.
-pub const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
 
 const _: () = assert!(DELIVERY_BYTES_TARGET + RECORD_BYTES_MAX * 2 <= SERVER_MESSAGE_BYTES_MAX);
 const _: () = assert!(DELIVERY_BYTES_TARGET < ENTRY_BYTES_MAX);

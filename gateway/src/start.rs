@@ -8,6 +8,7 @@ use lockgate_runtime::Supervisor;
 use lockgate_runtime::clock::Clock;
 use lockgate_token::SigningKey;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::attendance::{Attendance, AttendanceTask};
@@ -15,7 +16,7 @@ use crate::backbone::{Backbone, Health};
 use crate::config::Config;
 use crate::context::Context;
 use crate::edge_session::Alarms;
-use crate::limits::METRICS_CONNECTIONS_MAX;
+use crate::limits::{METRICS_CONNECTIONS_MAX, PAGE_CLOSE_TIMEOUT};
 use crate::metrics::{self, Gauge, InstallError};
 use crate::room::Registry;
 use crate::server::{self, Admission, Bound, Door, ListenError};
@@ -83,19 +84,24 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
         key: Arc::new(parts.key),
         clock: parts.clock,
         drain: supervisor.draining(),
+        sessions: TaskTracker::new(),
     };
+    let sessions = context.sessions.clone();
+    let close_timeout = PAGE_CLOSE_TIMEOUT.min(config.server.drain_timeout / 4);
     let door = Door {
         router: server::router(context, supervisor.clone()),
         admission: Admission::new(config.server.connections_max, config.server.unauthenticated_max),
         first_request_timeout: config.server.first_request_timeout,
+        close_timeout,
     };
-    accept(supervisor, "listener", listener, door);
+    accept(supervisor, "listener", listener, door, sessions.clone());
     let metrics_door = Door {
         router: server::metrics_router(handle.clone()),
         admission: Admission::new(METRICS_CONNECTIONS_MAX, METRICS_CONNECTIONS_MAX),
         first_request_timeout: config.server.first_request_timeout,
+        close_timeout,
     };
-    accept(supervisor, "metrics listener", metrics_listener, metrics_door);
+    accept(supervisor, "metrics listener", metrics_listener, metrics_door, sessions);
     supervisor.spawn("metrics upkeep", |stop| async move {
         while stop.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await.is_some() {
             handle.run_upkeep();
@@ -106,16 +112,31 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
     Ok(bound)
 }
 
-fn accept(supervisor: &Supervisor, name: &'static str, listener: tokio::net::TcpListener, door: Door) {
+/// Accepts for as long as there are sessions, also while they are being sent away: whoever probes us then hears why
+/// nobody is let in.
+fn accept(
+    supervisor: &Supervisor,
+    name: &'static str,
+    listener: tokio::net::TcpListener,
+    door: Door,
+    sessions: TaskTracker,
+) {
     let connections = supervisor.clone();
-    supervisor.spawn_acceptor(name, |stop| async move {
-        server::accept(listener, door, stop, |connection| {
+    supervisor.spawn(name, |draining| async move {
+        let stop = CancellationToken::new();
+        let last_session = async {
+            draining.cancelled().await;
+            sessions.close();
+            sessions.wait().await;
+            stop.cancel();
+        };
+        let accepting = server::accept(listener, door, stop.clone(), |connection| {
             connections.spawn("connection", |_| async move {
                 connection.await;
                 Ok(())
             });
-        })
-        .await;
+        });
+        tokio::join!(accepting, last_session);
         Ok(())
     });
 }

@@ -2,10 +2,6 @@
 
 use std::time::Duration;
 
-/// A connection that stood for so long was a success, whatever was said over it. One that ends sooner may be
-/// to a peer that lets us in and dies of it, which must not be dialled again and again at full speed.
-pub const STEADY_AFTER: Duration = Duration::from_secs(5);
-
 /// The delays of one series of attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff {
@@ -39,17 +35,14 @@ impl Backoff {
         half.saturating_add(Backoff::new(half, half).next_delay(random))
     }
 
-    /// A connection has ended over which nothing proved to work, and which the peer had granted for `stood`:
-    /// the series is over if that was long enough, and else goes on.
-    pub fn ended_after(&mut self, stood: Duration) {
-        if stood >= STEADY_AFTER {
-            self.reset();
-        }
-    }
-
     /// An attempt has succeeded.
     pub fn reset(&mut self) {
         self.attempt = 0;
+    }
+
+    /// An attempt has half succeeded: goes on as if there had been no more than so many.
+    pub fn ease(&mut self, attempts_max: u32) {
+        self.attempt = self.attempt.min(attempts_max);
     }
 
     /// Attempts since the last success.
@@ -70,18 +63,6 @@ mod tests {
         let ceilings: Vec<u128> = (0..6).map(|_| backoff.next_delay(u64::MAX).as_millis()).collect();
         assert_eq!(ceilings, [99, 199, 399, 799, 999, 999]);
         backoff.reset();
-        assert_eq!(backoff.next_delay(u64::MAX).as_millis(), 99);
-    }
-
-    #[test]
-    fn a_peer_that_ends_connections_at_once_is_dialled_ever_more_slowly() {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        for _ in 0..5 {
-            backoff.next_delay(0);
-            backoff.ended_after(Duration::from_secs(1));
-        }
-        assert_eq!(backoff.next_delay(u64::MAX).as_millis(), 3_199);
-        backoff.ended_after(STEADY_AFTER);
         assert_eq!(backoff.next_delay(u64::MAX).as_millis(), 99);
     }
 

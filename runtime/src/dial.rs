@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -202,6 +202,8 @@ pub struct Dialer {
     path: &'static str,
     subprotocol: &'static str,
     options: LinkOptions,
+    ca_file: Option<PathBuf>,
+    /// Loaded once it is needed; used for `wss://` only.
     tls: Option<Arc<ClientConfig>>,
     connect_timeout: Duration,
 }
@@ -216,7 +218,17 @@ impl Dialer {
         ca_file: Option<&Path>,
     ) -> Result<Dialer, TlsError> {
         let tls = if url.secure { Some(client_config(ca_file)?) } else { None };
-        Ok(Dialer { url, path, subprotocol, options, tls, connect_timeout: CONNECT_TIMEOUT })
+        let ca_file = ca_file.map(Path::to_owned);
+        Ok(Dialer { url, path, subprotocol, options, ca_file, tls, connect_timeout: CONNECT_TIMEOUT })
+    }
+
+    /// The same to another gateway. Certificates and remembered TLS sessions are shared.
+    pub fn to(&self, url: GatewayUrl) -> Result<Dialer, TlsError> {
+        let tls = match &self.tls {
+            None if url.secure => Some(client_config(self.ca_file.as_deref())?),
+            tls => tls.clone(),
+        };
+        Ok(Dialer { url, tls, ..self.clone() })
     }
 
     /// Waits no longer than this for a connection.
@@ -236,7 +248,7 @@ impl Dialer {
         let deadline = Instant::now() + self.connect_timeout;
         let attempt = async {
             let tcp = self.connect(deadline).await?;
-            let stream: Box<dyn Transport> = match &self.tls {
+            let stream: Box<dyn Transport> = match self.tls.as_ref().filter(|_| self.url.secure) {
                 None => Box::new(tcp),
                 Some(tls) => {
                     let host = || self.url.host.clone();

@@ -34,7 +34,7 @@ fn ten_devices_lose_and_double_nothing_through_twenty_kills() -> Result<()> {
     let mut chaos = Chaos::seeded(20_261_125);
     while chaos.kills() < KILLS {
         wait::until("the next kill is due", wait::PATIENCE, || chaos.is_due().then_some(()))?;
-        chaos.strike(&mut agent, &mut gateway)?;
+        chaos.strike(&mut agent, std::slice::from_mut(&mut gateway))?;
     }
     let journal = devices.stop()?;
     let account = Account::await_arrival(&journal, &gateway.url(), &token)?;

@@ -16,7 +16,7 @@ use crate::wait;
 pub struct AgentPlan {
     /// The agent's name.
     pub name: String,
-    /// The gateway's URL.
+    /// The gateway's URL; of several, all, with commas.
     pub url: String,
     /// The agent's token.
     pub token: String,
@@ -83,8 +83,9 @@ impl AgentPlan {
     fn config(&self, data: &Path) -> String {
         let AgentPlan { name, url, token, sources, queue } = self;
         let data = data.display();
+        let urls: Vec<&str> = url.split(',').collect();
         format!(
-            "[agent]\nname = {name:?}\nsite = {SITE:?}\ndata = \"{data}\"\n\n[uplink]\nurl = {url:?}\ntoken = {token:?}\n\n\
+            "[agent]\nname = {name:?}\nsite = {SITE:?}\ndata = \"{data}\"\n\n[uplink]\nurl = {urls:?}\ntoken = {token:?}\n\n\
              [queue]\n{queue}\n{sources}"
         )
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::agent::Agent;
 use crate::gateway::Gateway;
@@ -20,6 +20,7 @@ pub struct Chaos {
     random: Random,
     next: Instant,
     kills: u32,
+    gateway_kills: usize,
 }
 
 impl Chaos {
@@ -27,7 +28,7 @@ impl Chaos {
     pub fn seeded(seed: u64) -> Chaos {
         let mut random = Random::seeded(seed);
         let next = Instant::now() + random.span(PEACE.0, PEACE.1);
-        Chaos { random, next, kills: 0 }
+        Chaos { random, next, kills: 0, gateway_kills: 0 }
     }
 
     /// Whether it is time for the next kill.
@@ -40,9 +41,12 @@ impl Chaos {
         self.kills
     }
 
-    /// `kill -9` for the agent, the gateway or both, and after a while a new start. Names the victim.
-    pub fn strike(&mut self, agent: &mut Agent, gateway: &mut Gateway) -> Result<&'static str> {
+    /// `kill -9` for the agent, a gateway or both, and after a while a new start. Of several gateways, each has its turn.
+    /// Names the victim.
+    pub fn strike(&mut self, agent: &mut Agent, gateways: &mut [Gateway]) -> Result<String> {
         let victim = self.random.below(5);
+        let turn = self.gateway_kills % gateways.len().max(1);
+        let gateway = gateways.get_mut(turn).context("there is no gateway to kill")?;
         let (hits_agent, hits_gateway) = (victim != 0 && victim != 1, victim != 2 && victim != 3);
         if hits_agent {
             agent.kill()?;
@@ -58,11 +62,12 @@ impl Chaos {
             agent.restart()?;
         }
         self.kills += u32::from(hits_agent) + u32::from(hits_gateway);
+        self.gateway_kills += usize::from(hits_gateway);
         self.next = Instant::now() + self.random.span(PEACE.0, PEACE.1);
         Ok(match (hits_agent, hits_gateway) {
-            (true, true) => "agent and gateway",
-            (true, false) => "agent",
-            (false, _) => "gateway",
+            (true, true) => format!("agent and {}", gateway.name()),
+            (true, false) => "agent".to_owned(),
+            (false, _) => gateway.name().to_owned(),
         })
     }
 }

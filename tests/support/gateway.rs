@@ -18,8 +18,12 @@ pub const SITE: &str = "plant-1";
 /// A running gateway, or one that was killed and can be started again at the same address.
 #[derive(Debug)]
 pub struct Gateway {
+    name: String,
     data: PathBuf,
     log: PathBuf,
+    config: Option<PathBuf>,
+    /// Signs tokens; several gateways may share one.
+    key: PathBuf,
     listen: SocketAddr,
     program: Option<Program>,
 }
@@ -27,15 +31,36 @@ pub struct Gateway {
 impl Gateway {
     /// Starts a gateway in `folder` on a free port, or on the one given.
     pub fn start(folder: &Path, port: u16) -> Result<Gateway> {
+        Gateway::prepare(folder, "gateway", port)?.started()
+    }
+
+    /// Starts one of several, which all use `key`, with lines of configuration.
+    pub fn start_one(folder: &Path, name: &str, port: u16, key: &Path, config: &str) -> Result<Gateway> {
+        let mut gateway = Gateway::prepare(folder, name, port)?;
+        let path = folder.join(format!("{name}.toml"));
+        std::fs::write(&path, format!("{config}\n[auth]\nkey_file = \"{}\"\n", key.display()))?;
+        gateway.config = Some(path);
+        key.clone_into(&mut gateway.key);
+        gateway.started()
+    }
+
+    fn prepare(folder: &Path, name: &str, port: u16) -> Result<Gateway> {
         std::fs::create_dir_all(folder)?;
-        let mut gateway = Gateway {
-            data: folder.join("gateway-data"),
-            log: folder.join("gateway.log"),
+        let data = folder.join(format!("{name}-data"));
+        Ok(Gateway {
+            name: name.to_owned(),
+            key: data.join("token.key"),
+            data,
+            log: folder.join(format!("{name}.log")),
+            config: None,
             listen: SocketAddr::from(([127, 0, 0, 1], port)),
             program: None,
-        };
-        gateway.restart()?;
-        Ok(gateway)
+        })
+    }
+
+    fn started(mut self) -> Result<Gateway> {
+        self.restart()?;
+        Ok(self)
     }
 
     /// Starts it again, at the same address.
@@ -43,7 +68,10 @@ impl Gateway {
         let mut command = Command::new(ours("lockgate-gateway")?);
         command.arg("run").arg("--data").arg(&self.data).args(["--print-listen", "--metrics-listen", "127.0.0.1:0"]);
         command.arg("--listen").arg(self.listen.to_string());
-        let (mut program, lines) = Program::start_reading("gateway", &mut command, &self.log)?;
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
+        let (mut program, lines) = Program::start_reading(&self.name, &mut command, &self.log)?;
         let line = wait::until("the gateway prints its address", wait::PATIENCE, || match lines.try_recv() {
             Ok(line) => Some(Some(line)),
             Err(_) if !program.is_running() => Some(None),
@@ -68,6 +96,11 @@ impl Gateway {
         let mut program = self.program.take().context("the gateway is not running")?;
         let status = program.terminate(patience)?;
         if status.success() { Ok(()) } else { bail!("the gateway ended with {status}\n{}", program.log_tail()) }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where it listens.
@@ -97,7 +130,7 @@ impl Gateway {
 
     fn token(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(ours("lockgate")?);
-        command.arg("token").args(words).args(["--tenant", TENANT, "--key"]).arg(self.data.join("token.key"));
+        command.arg("token").args(words).args(["--tenant", TENANT, "--key"]).arg(&self.key);
         let output = command.output().context("cannot run lockgate token")?;
         if !output.status.success() {
             bail!("lockgate token failed: {}", String::from_utf8_lossy(&output.stderr));

@@ -6,6 +6,7 @@ pub mod account;
 pub mod agent;
 pub mod broker;
 pub mod chaos;
+pub mod cluster;
 pub mod devices;
 pub mod gateway;
 pub mod loss;

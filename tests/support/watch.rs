@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::gateway::SITE;
@@ -50,6 +51,16 @@ impl Watch {
             let last: VecDeque<String> = self.seen.iter().rev().take(10).map(Value::to_string).collect();
             format!("{} lines seen, the last:\n{last:#?}\n{}", self.seen.len(), self.program.log_tail())
         })?
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.program.is_running()
+    }
+
+    /// SIGSTOP: it keeps its connection and takes nothing.
+    pub fn pause(&self) -> Result<()> {
+        self.program.signal(Signal::STOP)
     }
 
     /// `kill -9`.

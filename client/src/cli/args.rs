@@ -16,9 +16,11 @@ const TOKEN_FILE: &str = "LOCKGATE_TOKEN_FILE";
 /// How to reach a gateway.
 #[derive(Args)]
 pub(super) struct GatewayArgs {
-    /// Address of the gateway, without a path; it is added
-    #[arg(long, env = "LOCKGATE_URL", default_value = "ws://127.0.0.1:8080", value_name = "URL", value_parser = url)]
-    url: GatewayUrl,
+    /// Address of the gateway, without a path; it is added. May be given several times, or as a list with commas:
+    /// the first that is there is taken, and when it is lost the next one
+    #[arg(long = "url", visible_alias = "gateway", env = "LOCKGATE_URL", default_value = "ws://127.0.0.1:8080",
+        value_name = "URL", value_delimiter = ',', value_parser = url)]
+    urls: Vec<GatewayUrl>,
     // The environment is read apart: for clap its values count as typed, and would conflict with a flag.
     /// Your token [env: LOCKGATE_TOKEN]
     #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
@@ -35,7 +37,10 @@ impl GatewayArgs {
     pub(super) fn options(self) -> Result<ClientOptions, CliError> {
         let token = token_source(self.token, self.token_file, |name| std::env::var_os(name))?;
         let client = concat!("lockgate ", env!("CARGO_PKG_VERSION")).to_owned();
-        Ok(ClientOptions { ca_file: self.ca_file, client, ..ClientOptions::new(self.url, token) })
+        let mut urls = self.urls.into_iter();
+        let url = urls.next().ok_or_else(|| CliError::Usage("give the address of a gateway with --url".to_owned()))?;
+        let other_urls = urls.collect();
+        Ok(ClientOptions { ca_file: self.ca_file, client, other_urls, ..ClientOptions::new(url, token) })
     }
 }
 
@@ -121,6 +126,19 @@ mod tests {
         assert_eq!(source(&[], &[(TOKEN, ""), both[1]]).as_deref(), Ok("file f-env"));
         assert!(source(&["--token", "t", "--token-file", "f"], &[]).unwrap_err().contains("cannot be used with"));
         assert!(source(&[], &[]).unwrap_err().contains(TOKEN_FILE));
+    }
+
+    #[test]
+    fn gateways_are_typed_one_by_one_or_as_a_list() {
+        let words = ["lockgate", "--url", "ws://a,wss://b/p", "--gateway", "ws://c:1", "--token", "t"];
+        let args = Typed::try_parse_from(words).unwrap().gateway;
+        let options = args.options().unwrap();
+        let shown: Vec<String> = options.other_urls.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (options.url.to_string().as_str(), shown),
+            ("ws://a", vec!["wss://b/p".to_owned(), "ws://c:1".to_owned()])
+        );
+        assert!(Typed::try_parse_from(["lockgate", "--url", "ws://a,b"]).is_err());
     }
 
     #[test]

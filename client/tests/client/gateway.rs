@@ -24,6 +24,19 @@ impl Script {
         ClientOptions::new(self.url.clone(), token)
     }
 
+    /// Takes this one first, and goes to the other when it is not there.
+    pub(crate) fn options_with(&self, other: &Script) -> ClientOptions {
+        let token = TokenSource::Text("secret".to_owned());
+        ClientOptions { other_urls: vec![other.url.clone()], ..self.options(token) }
+    }
+
+    /// Hangs up on whoever comes.
+    pub(crate) async fn hang_up(&self) {
+        loop {
+            drop(self.listener.accept().await.unwrap());
+        }
+    }
+
     /// Takes the next connection, up to and with its first request; gives the token.
     pub(crate) async fn accept(&self) -> (Session, u32, String) {
         let tcp = self.listener.accept().await.unwrap().0;

@@ -266,3 +266,53 @@ async fn an_expired_token_ends_a_subscription_unless_there_is_a_new_one() {
     assert_eq!(told, ["disconnected", "reconnected after 0", "1"]);
     assert!(last.unwrap_err().is_unauthorized());
 }
+
+#[tokio::test]
+async fn a_reader_goes_on_at_the_next_gateway_when_its_own_is_lost_or_leaves() {
+    let (dead, first, second) = (Script::new().await, Script::new().await, Script::new().await);
+    let serving = async {
+        let (mut session, asked) = first.subscribed(from_here(1, 0)).await;
+        assert_eq!(since(&asked), Some(position(1, 0)));
+        session.deliver(vec![entry(1, 1)]).await;
+        let go_away =
+            wire::GoAwayClient { gateways: vec![second.url.to_string()], reconnect_after_ms: 10, ..Default::default() };
+        session.say(0, Body::GoAway(go_away)).await;
+        session.link.close(CloseCode::ShuttingDown).await;
+        let (mut session, asked) = second.subscribed(from_here(1, 1)).await;
+        assert_eq!(since(&asked), Some(position(1, 1)));
+        session.deliver(vec![entry(1, 2)]).await;
+        drop(session);
+        // The preferred one is dead, so that the one behind it has its turn again.
+        let (mut session, asked) = first.subscribed(from_here(1, 2)).await;
+        assert_eq!(since(&asked), Some(position(1, 2)));
+        session.deliver(vec![entry(1, 3)]).await;
+        session
+    };
+    let reading = async {
+        let client = Client::connect(dead.options_with(&first)).await.unwrap();
+        let mut subscription = client.subscribe(since_start()).await.unwrap();
+        let mut told = told_until(&mut subscription, 3).await;
+        // The dead one may have been tried in between, once or more.
+        told.dedup();
+        told
+    };
+    let both = async { tokio::join!(serving, reading).1 };
+    let told = tokio::select! {
+        () = dead.hang_up() => Vec::new(),
+        told = both => told,
+    };
+    assert_eq!(told, ["1", "disconnected", "reconnected after 1", "2", "disconnected", "reconnected after 2", "3"]);
+}
+
+#[tokio::test]
+async fn where_no_gateway_is_there_a_client_says_so_after_one_round() {
+    let (dead, other) = (Script::new().await, Script::new().await);
+    let options = dead.options_with(&other);
+    let connected = tokio::select! {
+        () = dead.hang_up() => None,
+        () = other.hang_up() => None,
+        connected = Client::connect(options) => Some(connected),
+    };
+    let Some(Err(error)) = connected else { panic!("nobody lets it in") };
+    assert!(error.is_disconnected(), "{error}");
+}

@@ -20,6 +20,7 @@ pub(super) fn run(args: &ConfigArg) -> Result<(), CliError> {
     if let Ok(grant) = look_at_token(&config, now) {
         writeln!(out, "{}", token_line(&grant, now))?;
     }
+    let gateways: Vec<String> = config.uplink.urls().map(ToString::to_string).collect();
     let (serial, mqtt) = (config.serial.len(), config.mqtt.len());
     writeln!(
         out,
@@ -27,7 +28,7 @@ pub(super) fn run(args: &ConfigArg) -> Result<(), CliError> {
         args.config.display(),
         config.agent.name,
         config.agent.site,
-        config.uplink.url
+        gateways.join(", ")
     )?;
     Ok(())
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use lockgate_codec::Zone;
 use lockgate_config::{Document, Item, Problems, Table};
 use lockgate_proto::ids::{AgentName, Site};
+use lockgate_proto::limits::GATEWAYS_MAX;
 use lockgate_runtime::dial::GatewayUrl;
 
 use crate::queue::limits::{BUDGET_BYTES_MIN, EVENTS_RESERVE_BYTES_MIN};
@@ -60,12 +61,21 @@ pub struct AgentConfig {
 /// `[uplink]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UplinkConfig {
-    /// `ws://` or `wss://`.
+    /// `ws://` or `wss://`; the preferred one.
     pub url: GatewayUrl,
+    /// Where to go when that one is not there, in this order.
+    pub other_urls: Vec<GatewayUrl>,
     /// The agent's token; a file is read anew at each connection.
     pub token: Secret,
     /// Certificates to trust besides the system's.
     pub ca_file: Option<PathBuf>,
+}
+
+impl UplinkConfig {
+    /// All addresses, the preferred one first.
+    pub fn urls(&self) -> impl Iterator<Item = &GatewayUrl> {
+        std::iter::once(&self.url).chain(&self.other_urls)
+    }
 }
 
 /// `[queue]`.
@@ -170,10 +180,25 @@ fn time_zone(item: &Item<'_>) -> Option<String> {
 }
 
 fn uplink(table: &Table<'_>, folder: &Path) -> Option<UplinkConfig> {
-    let url = table.required("url", |item| item.parse(str::parse::<GatewayUrl>));
+    let urls = table.required("url", gateways);
+    let (url, other_urls) = urls.and_then(|urls| Some((urls.first()?.clone(), urls.get(1..)?.to_vec()))).unzip();
     let token = secret::required(table, "token", folder);
     let ca_file = table.optional("ca_file", Item::file).map(|file| folder.join(file));
-    Some(UplinkConfig { url: url?, token: token?, ca_file })
+    Some(UplinkConfig { url: url?, other_urls: other_urls?, token: token?, ca_file })
+}
+
+/// One address, or a list of them.
+fn gateways(item: &Item<'_>) -> Option<Vec<GatewayUrl>> {
+    let urls = item.one_or_many(|item| item.parse(str::parse::<GatewayUrl>))?;
+    if urls.is_empty() {
+        item.problem("names no gateway", "give at least one address: [\"wss://gateway.example.org\"]");
+        return None;
+    }
+    if urls.len() > GATEWAYS_MAX {
+        item.problem(format!("names more than {GATEWAYS_MAX} gateways"), "leave some out");
+        return None;
+    }
+    Some(urls)
 }
 
 fn queue(table: &Table<'_>) -> QueueConfig {

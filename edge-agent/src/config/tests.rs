@@ -97,6 +97,16 @@ profile = "zigbee2mqtt"
 }
 
 #[test]
+fn a_gateway_is_one_address_or_a_list_with_the_preferred_one_first() {
+    let with = |urls: &str| MINIMAL.replace("url = \"ws://127.0.0.1:8080\"", &format!("url = {urls}"));
+    let urls: Vec<String> = config(&with("['wss://a', 'wss://b/p']")).uplink.urls().map(ToString::to_string).collect();
+    assert_eq!(urls, ["wss://a", "wss://b/p"]);
+    assert!(faults(&with("[]"))[0].contains("uplink.url"));
+    let faults = faults(&with("['wss://a', 'b', 'http://c']"));
+    assert!(faults.len() == 2 && faults[1].contains("uplink.url[2]"), "{faults:?}");
+}
+
+#[test]
 fn a_secret_never_shows_in_debug_output() {
     let text = MINIMAL.replace("token_file = \"agent.token\"", "token = \"eyJhbGciOi\"");
     assert!(!format!("{:?}", config(&text)).contains("eyJ"));

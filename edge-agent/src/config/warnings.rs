@@ -45,9 +45,10 @@ pub fn warnings(config: &Config, now: UnixMicros) -> Vec<String> {
             warnings.push(format!("serial {name:?}: path: {path} is no serial port but {what}"));
         }
     }
-    let gateway = &config.uplink.url;
-    if !gateway.is_secure() && !is_loopback(host_of(&gateway.to_string())) {
-        warnings.push(format!("uplink.url: {gateway} is not encrypted; the token can be read on the way"));
+    for gateway in config.uplink.urls().filter(|gateway| !gateway.is_secure()) {
+        if !is_loopback(host_of(&gateway.to_string())) {
+            warnings.push(format!("uplink.url: {gateway} is not encrypted; the token can be read on the way"));
+        }
     }
     for mqtt in config.mqtt.iter().filter(|mqtt| mqtt.password.is_some()) {
         if !mqtt.url.is_tls && !is_loopback(&mqtt.url.host) {

@@ -10,14 +10,12 @@ mod status;
 mod time_logic;
 mod twice_logic;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use lockgate_proto::backoff::Backoff;
+use lockgate_proto::gateways::{Attempt, Gateways, Trouble};
 use lockgate_proto::link::agent::AgentLink;
 use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::seq::Epoch;
-use lockgate_proto::time::MonoTime;
 use lockgate_runtime::dial::{DialError, Dialer, GatewayUrl};
 use lockgate_runtime::link::{Link, LinkOptions};
 use lockgate_runtime::tls::TlsError;
@@ -38,11 +36,8 @@ use crate::time::TimeHandle;
 const PATH: &str = "/v1/edge";
 const SUBPROTOCOL: &str = "lockgate.edge.v1";
 
-/// First and longest wait before the gateway is tried again.
-const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
-
-/// LIMIT: other gateways that a gateway may name for us to try.
-const DETOURS_MAX: usize = 8;
+/// LIMIT: reasons that are logged in one outage.
+const REASONS_TOLD_MAX: usize = 32;
 
 /// What the uplink works with.
 pub struct UplinkParts {
@@ -65,16 +60,14 @@ pub struct UplinkParts {
 /// The uplink's task.
 pub struct Uplink {
     parts: UplinkParts,
-    backoff: Backoff,
-    /// When the gateway has let us in, on the present connection.
-    up_since: Option<MonoTime>,
+    /// Which gateway is next, and when.
+    gateways: Gateways<GatewayUrl>,
     /// With a copy of this agent, where there is one.
     contest: Contest,
-    home: Option<Dialer>,
-    /// Other gateways that the last one named, best first.
-    detours: VecDeque<GatewayUrl>,
-    /// What the last gateway asked us to wait.
-    asked_delay: Option<Duration>,
+    /// What dialled last; the next one shares its certificates.
+    dialer: Option<Dialer>,
+    /// Why there is no connection: each reason is logged once in an outage.
+    told: Vec<String>,
 }
 
 /// Why there is no connection.
@@ -107,40 +100,40 @@ enum End {
 impl Uplink {
     /// Connects to nothing yet.
     pub fn new(parts: UplinkParts) -> Uplink {
-        let backoff = Backoff::new(RECONNECT_BACKOFF.0, RECONNECT_BACKOFF.1);
-        Uplink {
-            parts,
-            backoff,
-            up_since: None,
-            contest: Contest::default(),
-            home: None,
-            detours: VecDeque::new(),
-            asked_delay: None,
-        }
+        let gateways = Gateways::new(parts.config.url.clone(), parts.config.other_urls.iter().cloned());
+        Uplink { parts, gateways, contest: Contest::default(), dialer: None, told: Vec::new() }
     }
 
     /// Keeps a connection until told to stop.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut attempt = self.gateways.first();
         while !stop.is_cancelled() {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                // CANCEL-SAFE: a timer holds nothing.
+                () = tokio::time::sleep(attempt.delay) => {}
+            }
             self.begin_anew_when_due().await;
             let dialled = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 // CANCEL-SAFE: a half-made connection is dropped, and the gateway sees it end.
-                dialled = self.dial() => dialled,
+                dialled = self.dial(&attempt) => dialled,
             };
-            let delay = match dialled {
-                Ok(link) => match self.session(link, &stop).await {
-                    End::Stopped | End::QueueClosed => break,
-                    end @ (End::Closed { .. } | End::Broken { .. }) => self.after_session(&end),
-                },
-                Err(error) => self.after_failure(&error),
+            let next = match dialled {
+                Ok(link) => {
+                    let end = self.session(link, &stop).await;
+                    self.after_session(&end)
+                }
+                Err(error) => {
+                    self.down(&refusal::of_connect(&error));
+                    Some(self.next_attempt(trouble_of(&error)))
+                }
             };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                // CANCEL-SAFE: a timer holds nothing.
-                () = tokio::time::sleep(delay) => {}
+            match next {
+                Some(next) => attempt = next,
+                None => break,
             }
         }
         Ok(())
@@ -167,85 +160,73 @@ impl Uplink {
         }
     }
 
-    async fn dial(&mut self) -> Result<Link, ConnectError> {
-        let token = self.parts.config.token.reveal()?;
-        let dialer = match self.detours.pop_front() {
-            Some(url) => self.dialer(url)?,
-            None => match &self.home {
-                Some(home) => home.clone(),
-                None => self.home.insert(self.dialer(self.parts.config.url.clone())?).clone(),
-            },
-        };
-        Ok(dialer.dial(Some(&token)).await?)
-    }
-
-    fn dialer(&self, url: GatewayUrl) -> Result<Dialer, TlsError> {
-        let ca_file = self.parts.config.ca_file.as_deref();
-        Dialer::new(url, PATH, SUBPROTOCOL, LinkOptions::edge_at_agent(), ca_file)
-    }
-
-    /// How long to wait after a connection that was.
-    fn after_session(&mut self, end: &End) -> Duration {
-        let random = lockgate_runtime::random();
-        let (why, may_resume) = match end {
-            End::Closed { code, why } => (why.as_str(), code.is_none_or(CloseCode::may_resume)),
-            End::Broken { why } => (why.as_str(), true),
-            End::Stopped | End::QueueClosed => ("the agent stops", true),
+    /// What to do after a connection that was; `None`: nothing more.
+    fn after_session(&mut self, end: &End) -> Option<Attempt<GatewayUrl>> {
+        let (why, trouble) = match end {
+            End::Stopped | End::QueueClosed => return None,
+            End::Closed { code, why } if code.is_none_or(CloseCode::may_resume) => (why, Trouble::Passing),
+            End::Closed { why, .. } => (why, Trouble::Lasting),
+            End::Broken { why } => (why, Trouble::Passing),
         };
         self.down(why);
-        if let Some(since) = self.up_since.take() {
-            self.backoff.ended_after(self.parts.time.now().since(since));
-        }
         if matches!(end, End::Closed { code: Some(CloseCode::AgentTwice), .. }) {
             self.contest.refused(self.parts.time.now(), lockgate_runtime::random());
         }
-        match self.asked_delay.take() {
-            _ if !may_resume => self.backoff.longest_delay(random),
-            // Another gateway need not be waited for.
-            Some(_) if !self.detours.is_empty() => self.backoff.next_delay(random),
-            Some(asked) => self.backoff.next_delay_after(asked, random),
-            None => self.backoff.next_delay(random),
-        }
+        Some(self.next_attempt(trouble))
     }
 
-    /// How long to wait after an attempt that failed.
-    fn after_failure(&mut self, error: &ConnectError) -> Duration {
-        self.down(&refusal::of_connect(error));
-        let random = lockgate_runtime::random();
-        match error {
-            ConnectError::Dial(error) if error.is_unauthorized() => self.backoff.longest_delay(random),
-            ConnectError::Dial(error) => match error.retry_after() {
-                Some(asked) => self.backoff.next_delay_after(asked.min(Duration::from_secs(3_600)), random),
-                None => self.backoff.next_delay(random),
-            },
-            ConnectError::Tls(_) | ConnectError::Token(_) => self.backoff.next_delay(random),
-        }
+    fn next_attempt(&mut self, trouble: Trouble) -> Attempt<GatewayUrl> {
+        self.gateways.ended(self.parts.time.now(), trouble, lockgate_runtime::random())
     }
 
-    /// The gateway has let us in. That alone ends no series of attempts: it may die of what comes next.
+    async fn dial(&mut self, attempt: &Attempt<GatewayUrl>) -> Result<Link, ConnectError> {
+        let token = self.parts.config.token.reveal()?;
+        let url = attempt.address.clone();
+        let dialer = if let Some(dialer) = &self.dialer {
+            dialer.to(url)?
+        } else {
+            let ca_file = self.parts.config.ca_file.as_deref();
+            Dialer::new(url, PATH, SUBPROTOCOL, LinkOptions::edge_at_agent(), ca_file)?
+        };
+        let dialer = self.dialer.insert(dialer).clone().with_connect_timeout(attempt.patience);
+        Ok(dialer.dial(Some(&token)).await?)
+    }
+
+    /// The gateway has let us in.
     fn up(&mut self, rtt: Duration) {
         let news = self.parts.status.send_replace(LinkStatus::Up { rtt });
         if !matches!(news, LinkStatus::Up { .. }) {
-            info!(gateway = %self.parts.config.url, rtt = %span(rtt), "Connected to the gateway.");
+            info!(gateway = %self.gateways.current(), rtt = %span(rtt), "Connected to the gateway.");
         }
+        self.told.clear();
         let now = self.parts.time.now();
-        self.up_since.get_or_insert(now);
+        self.gateways.up(now);
         self.contest.let_in(now);
     }
 
     fn down(&mut self, reason: &str) {
-        let status = LinkStatus::Down { reason: reason.into() };
-        if self.parts.status.send_replace(status.clone()) != status {
-            warn!(gateway = %self.parts.config.url, %reason, "No connection to the gateway; it is tried again.");
+        self.parts.status.send_replace(LinkStatus::Down { reason: reason.into() });
+        // Several gateways fail of several reasons, by turns.
+        let is_new = self.told.len() < REASONS_TOLD_MAX && !self.told.iter().any(|told| told == reason);
+        if is_new {
+            self.told.push(reason.to_owned());
+            warn!(gateway = %self.gateways.current(), %reason, "No connection to the gateway; it is tried again.");
         }
     }
 
-    /// A gateway leaves on purpose, and names others. What is less safe than the configured one is not gone to.
+    /// A gateway leaves on purpose, and names others. What is less safe than the configured ones is not gone to.
     fn detour(&mut self, reconnect_after: Duration, gateways: &[String]) {
-        self.asked_delay = Some(reconnect_after.min(Duration::from_secs(3_600)));
-        let is_secure = self.parts.config.url.is_secure();
+        let is_secure = self.parts.config.urls().all(GatewayUrl::is_secure);
         let urls = gateways.iter().filter_map(|url| url.parse().ok());
-        self.detours = urls.filter(|url: &GatewayUrl| url.is_secure() || !is_secure).take(DETOURS_MAX).collect();
+        self.gateways.go_away(reconnect_after, urls.filter(|url: &GatewayUrl| url.is_secure() || !is_secure));
+    }
+}
+
+fn trouble_of(error: &ConnectError) -> Trouble {
+    match error {
+        ConnectError::Dial(error) if error.is_unauthorized() => Trouble::Lasting,
+        ConnectError::Dial(error) => error.retry_after().map_or(Trouble::Passing, Trouble::Asked),
+        ConnectError::Tls(_) | ConnectError::Token(_) => Trouble::Passing,
     }
 }
 

@@ -133,9 +133,9 @@ impl Uplink {
     fn frame(&mut self, connection: &mut Connection, bytes: Bytes) {
         match decode_gateway_frame(bytes) {
             Ok(Some(frame)) => {
-                if matches!(&frame, GatewayFrame::Ack(_)) && self.up_since.is_some() {
+                if matches!(&frame, GatewayFrame::Ack(_)) {
                     // What is stored is proof that the way is good.
-                    self.backoff.reset();
+                    self.gateways.proved();
                 }
                 self.handle(connection, Input::Frame(frame));
             }

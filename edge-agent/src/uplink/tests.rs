@@ -102,12 +102,17 @@ struct World {
 
 impl World {
     fn new(wall: UnixMicros) -> World {
+        World::with_gateways(wall, &["ws://127.0.0.1:1"])
+    }
+
+    fn with_gateways(wall: UnixMicros, urls: &[&str]) -> World {
         let (clock, hand) = Clock::manual(BOOTED, wall);
         let bench = Bench::new(clock, NO_SYNC);
         let (agent, site) = (AgentName::new("a").unwrap(), Site::new("plant").unwrap());
         let link = AgentLink::new(AgentConfig { agent, site, build: "test".to_owned() });
         let config = UplinkConfig {
-            url: "ws://127.0.0.1:1".parse().unwrap(),
+            url: urls[0].parse().unwrap(),
+            other_urls: urls[1..].iter().map(|url| url.parse().unwrap()).collect(),
             token: crate::config::Secret::Text("t".to_owned()),
             ca_file: None,
         };
@@ -293,12 +298,19 @@ async fn a_record_that_the_gateway_refuses_becomes_a_dead_letter() {
     assert_eq!((kept.reason.as_str(), kept.input.is_empty()), ("rejected", false));
 }
 
+/// Where the agent goes first after a gateway has named these.
+fn detour(world: &mut World, gateways: &[&str]) -> String {
+    let gateways: Vec<String> = gateways.iter().map(|url| (*url).to_owned()).collect();
+    world.uplink.detour(Duration::from_secs(1), &gateways);
+    world.uplink.gateways.ended(world.uplink.parts.time.now(), Trouble::Passing, 1).address.to_string()
+}
+
 #[tokio::test]
 async fn a_gateway_that_lets_us_in_and_dies_is_dialled_ever_more_slowly() {
     let mut world = World::new(TODAY);
     for attempts in 1..=4 {
         world.cut_after(async |gateway| drop(gateway.welcome(TODAY).await)).await;
-        assert_eq!(world.uplink.backoff.attempts(), attempts);
+        assert_eq!(world.uplink.gateways.attempts(), attempts);
     }
     world.take(1).await;
     let acknowledge = async |gateway: &mut Gateway| {
@@ -306,15 +318,15 @@ async fn a_gateway_that_lets_us_in_and_dies_is_dialled_ever_more_slowly() {
         gateway.readings(1, TODAY).await;
     };
     world.cut_after(acknowledge).await;
-    assert_eq!(world.uplink.backoff.attempts(), 1, "an acknowledgement is a success");
+    assert_eq!(world.uplink.gateways.attempts(), 3, "an acknowledgement is half a success");
     let hand = world.hand.clone();
     let stand = async |gateway: &mut Gateway| {
         gateway.welcome(TODAY).await;
         let Some(AgentFrame::Ping { .. }) = gateway.hear().await else { panic!("a Ping follows the Welcome") };
-        hand.advance(lockgate_proto::backoff::STEADY_AFTER);
+        hand.advance(lockgate_proto::gateways::STEADY);
     };
     world.cut_after(stand).await;
-    assert_eq!(world.uplink.backoff.attempts(), 1, "and so is a connection that stood for a while");
+    assert_eq!(world.uplink.gateways.attempts(), 1, "and so is a connection that stood for a while");
 }
 
 #[tokio::test]
@@ -356,10 +368,44 @@ async fn who_is_refused_for_a_copy_begins_anew_after_a_while_and_loses_nothing()
 #[tokio::test]
 async fn a_gateway_that_leaves_names_where_to_go_and_nothing_less_safe_is_gone_to() {
     let mut world = World::new(TODAY);
-    let gateways = ["ws://127.0.0.1:2", "nonsense", "wss://b.example.org"].map(str::to_owned);
-    world.uplink.detour(Duration::from_secs(1), &gateways);
-    assert_eq!(world.uplink.detours.len(), 2);
-    world.uplink.parts.config.url = "wss://a.example.org".parse().unwrap();
-    world.uplink.detour(Duration::from_secs(1), &gateways);
-    assert_eq!(world.uplink.detours.iter().map(ToString::to_string).collect::<Vec<_>>(), ["wss://b.example.org"]);
+    let gateways = ["nonsense", "ws://127.0.0.1:2", "wss://b.example.org"];
+    assert_eq!(detour(&mut world, &gateways), "ws://127.0.0.1:2");
+    let mut world = World::with_gateways(TODAY, &["wss://a.example.org"]);
+    assert_eq!(detour(&mut world, &gateways), "wss://b.example.org");
+}
+
+async fn listen() -> (tokio::net::TcpListener, String) {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+#[tokio::test]
+async fn an_agent_finds_the_one_gateway_that_lets_it_in() {
+    let (rude, rude_url) = listen().await;
+    let (open, open_url) = listen().await;
+    let world = World::with_gateways(TODAY, &["ws://127.0.0.1:1", &rude_url, &open_url]);
+    let mut status = world.uplink.parts.status.subscribe();
+    let stop = CancellationToken::new();
+    let hang_up = async {
+        loop {
+            drop(rude.accept().await.unwrap());
+        }
+    };
+    let let_in = async {
+        let link = Link::accept(open.accept().await.unwrap().0, SUBPROTOCOL, &LinkOptions::edge_at_gateway()).await;
+        let mut gateway = Gateway { link: link.unwrap(), stored: RangeSet::new(), horizon: None };
+        gateway.welcome(TODAY).await;
+        gateway.readings(1, TODAY).await;
+        status.wait_for(|status| matches!(status, LinkStatus::Up { .. })).await.unwrap();
+        stop.cancel();
+        while gateway.hear().await.is_some() {}
+        gateway.link.finish().await;
+    };
+    world.take(1).await;
+    let running = within_patience(async { tokio::join!(world.uplink.run(stop.clone()), let_in).0 });
+    tokio::select! {
+        () = hang_up => {}
+        ended = running => ended.unwrap(),
+    }
 }

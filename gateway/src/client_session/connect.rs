@@ -27,7 +27,10 @@ pub(super) struct LetIn {
 
 /// Lets a client in, or says why not.
 pub(super) async fn connect(peer: &mut Peer, encoding: Encoding, context: &Context) -> Result<LetIn, End> {
-    let (id, token, client) = match timeout(context.config.auth.timeout, first_request(peer, encoding)).await {
+    let asked = context.drain.run_until_cancelled(timeout(context.config.auth.timeout, first_request(peer, encoding)));
+    // Nobody was let in yet: there is nothing to hand over.
+    let asked = asked.await.ok_or_else(|| End::close(CloseCode::ShuttingDown, "the gateway is stopping"))?;
+    let (id, token, client) = match asked {
         Ok(Ok(first)) => first,
         Ok(Err(Refused::Gone(end))) => return Err(end),
         Ok(Err(Refused::Told { id, error, code })) => return Err(refuse(peer, encoding, id, &error, code).await),

@@ -13,6 +13,7 @@ use prost::Message;
 use crate::backbone::{DeviceShadow, DeviceSummary, ShadowMetric};
 use crate::client_session::conflate_logic::Conflated;
 use crate::client_session::request::RequestError;
+use crate::drain::Farewell;
 
 /// Answers carry the request's number; this one is for what nobody asked.
 pub(crate) const UNASKED: u32 = 0;
@@ -110,9 +111,9 @@ pub(crate) fn conflated(site: &Site, conflated: Conflated) -> Body {
     })
 }
 
-pub(crate) fn go_away(reason: &str, reconnect_after: Duration) -> Body {
-    let reconnect_after_ms = millis(reconnect_after);
-    Body::GoAway(wire::GoAwayClient { reason: reason.to_owned(), reconnect_after_ms, gateways: Vec::new() })
+pub(crate) fn go_away(reason: &str, farewell: Farewell) -> Body {
+    let reconnect_after_ms = millis(farewell.reconnect_after);
+    Body::GoAway(wire::GoAwayClient { reason: reason.to_owned(), reconnect_after_ms, gateways: farewell.gateways })
 }
 
 pub(crate) fn degraded(reason: Option<&str>) -> Body {

@@ -25,10 +25,9 @@ use crate::client_session::request::{Question, Request, RequestError, SubscribeR
 use crate::client_session::subscriptions::{Due, Subscriptions};
 use crate::client_session::{answer, reply, subscribe};
 use crate::context::Context;
+use crate::drain::Farewell;
 use crate::encoding::Encoding;
-use crate::limits::{
-    LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL, RECENT_BYTES_MAX, RECONNECT_AFTER_DRAIN,
-};
+use crate::limits::{LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL, RECENT_BYTES_MAX};
 use crate::metrics::{Counter, Gauge, SessionKind};
 use crate::peer::{End, Peer};
 use crate::room::{Following, RoomEvent, Selected};
@@ -144,10 +143,7 @@ impl Session<'_> {
 
     async fn handle(&mut self, input: Input) -> Result<(), End> {
         match input {
-            Input::Drain => {
-                self.tell(reply::UNASKED, reply::go_away("the gateway is stopping", RECONNECT_AFTER_DRAIN)).await?;
-                Err(End::close(CloseCode::ShuttingDown, "the gateway is stopping"))
-            }
+            Input::Drain => self.leave().await,
             Input::Expired => Err(End::close(CloseCode::Unauthorized, "the token has expired; connect with a new one")),
             Input::Ping => self.positions().await,
             Input::Rested => {
@@ -164,6 +160,13 @@ impl Session<'_> {
             Input::Frame(frame) => self.frame(frame).await,
             Input::Due(index, due) => self.deliver(index, due).await,
         }
+    }
+
+    /// Sends the client elsewhere.
+    async fn leave(&mut self) -> Result<(), End> {
+        let farewell = Farewell::new(&self.context.config.server, lockgate_runtime::random());
+        self.tell(reply::UNASKED, reply::go_away("the gateway is stopping", farewell)).await?;
+        Err(End::close(CloseCode::ShuttingDown, "the gateway is stopping"))
     }
 
     async fn tell(&mut self, id: u32, body: Body) -> Result<(), End> {
@@ -287,7 +290,7 @@ impl Session<'_> {
                 Ok(())
             }
             Due::Slice => self.slice(index).await,
-            Due::Ended => Err(End::close(CloseCode::ShuttingDown, "the gateway is stopping")),
+            Due::Ended => self.leave().await,
         }
     }
 

@@ -8,16 +8,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lockgate_config::{Document, Item, Problems, Table};
-use lockgate_proto::limits::{PING_INTERVAL, PUBLISH_BYTES_TARGET, WINDOW_BYTES, WINDOW_RECORDS};
+use lockgate_proto::limits::{GATEWAYS_MAX, PING_INTERVAL, PUBLISH_BYTES_TARGET, WINDOW_BYTES, WINDOW_RECORDS};
+use lockgate_runtime::dial::GatewayUrl;
 use lockgate_runtime::listen_address;
 
 mod redis;
+mod serve;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::redis::RedisConfig;
+pub use self::serve::{Service, Services};
 
+const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -50,7 +54,7 @@ pub struct Config {
 }
 
 /// `[server]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Where agents and clients connect. Port 0: any free one.
     pub listen: SocketAddr,
@@ -62,8 +66,16 @@ pub struct ServerConfig {
     pub unauthenticated_max: usize,
     /// The first request must have come whole within this time.
     pub first_request_timeout: Duration,
+    /// What is served here.
+    pub serve: Services,
+    /// Where peers reach this gateway; told to those that others send here.
+    pub advertise: Option<GatewayUrl>,
+    /// Where they reach the gateways that share the backbone. This one may be among them.
+    pub peers: Vec<GatewayUrl>,
     /// Sessions have so long to end when the gateway stops.
     pub drain_timeout: Duration,
+    /// Those who are sent away then come back over so long, and not all at once.
+    pub drain_spread: Duration,
 }
 
 /// `[metrics]`
@@ -132,7 +144,11 @@ impl Default for Config {
                 connections_max: 10_000,
                 unauthenticated_max: 512,
                 first_request_timeout: 10 * SECOND,
+                serve: Services::default(),
+                advertise: None,
+                peers: Vec::new(),
                 drain_timeout: 10 * SECOND,
+                drain_spread: 2 * SECOND,
             },
             metrics: MetricsConfig { listen: loopback(9464) },
             auth: AuthConfig { key_file: PathBuf::from("token.key"), timeout: 10 * SECOND },
@@ -220,7 +236,22 @@ impl ServerConfig {
             table.or("first_request_timeout", default.first_request_timeout, |item| item.duration(SECOND..=5 * MINUTE));
         let drain_timeout =
             table.or("drain_timeout", default.drain_timeout, |item| item.duration(SECOND..=10 * MINUTE));
-        ServerConfig { listen, backlog, connections_max, unauthenticated_max, first_request_timeout, drain_timeout }
+        let drain_spread = table.or("drain_spread", default.drain_spread, |item| item.duration(MILLI..=10 * MINUTE));
+        let serve = table.or("serve", default.serve, Services::check);
+        let advertise = table.optional("advertise", |item| item.parse(str::parse::<GatewayUrl>));
+        let peers = table.or("peers", default.peers, peers);
+        ServerConfig {
+            listen,
+            backlog,
+            connections_max,
+            unauthenticated_max,
+            first_request_timeout,
+            serve,
+            advertise,
+            peers,
+            drain_timeout,
+            drain_spread,
+        }
     }
 }
 
@@ -245,6 +276,15 @@ impl ClientConfig {
                 .or("lag_entries_max", default.lag_entries_max, |item| item.integer(1..=1_000_000_000)),
         }
     }
+}
+
+fn peers(item: &Item<'_>) -> Option<Vec<GatewayUrl>> {
+    let peers = item.list(|item| item.parse(str::parse::<GatewayUrl>))?;
+    if peers.len() > GATEWAYS_MAX {
+        item.problem(format!("names more than {GATEWAYS_MAX} gateways"), "leave some out");
+        return None;
+    }
+    Some(peers)
 }
 
 fn address(item: &Item<'_>) -> Option<SocketAddr> {

@@ -19,7 +19,7 @@ fn the_example_spells_out_the_defaults() {
 #[test]
 fn the_example_names_every_key() {
     let keys = EXAMPLE.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')).count();
-    assert_eq!(keys, 20, "a key that can be set is to be told of in gateway.example.toml");
+    assert_eq!(keys, 23, "a key that can be set is to be told of in gateway.example.toml");
 }
 
 #[test]
@@ -46,6 +46,27 @@ fn a_redis_section_is_checked() {
         let problems = problems(text);
         assert!(problems.len() == 1 && problems[0].contains(named), "{text}: {problems:#?}");
     }
+}
+
+#[test]
+fn an_instance_serves_what_it_is_told_and_at_least_something() {
+    let serve = |text: &str| Config::from_toml("gateway.toml", text).unwrap().server.serve;
+    let edge = serve("[server]\nserve = ['edge']");
+    assert!(edge.has(Service::Edge) && !edge.has(Service::Client) && !edge.has(Service::Api));
+    assert_eq!(edge.to_string(), "agents (/v1/edge)");
+    assert!(Service::ALL.iter().all(|service| serve("").has(*service)));
+    for text in ["[server]\nserve = []", "[server]\nserve = ['edges']", "[server]\nserve = 'edge'"] {
+        assert!(problems(text)[0].contains("server.serve"), "{text}");
+    }
+}
+
+#[test]
+fn peers_are_addresses_of_gateways() {
+    let text = "[server]\nadvertise = 'wss://a'\npeers = ['wss://a', 'wss://b']";
+    let server = Config::from_toml("gateway.toml", text).unwrap().server;
+    assert_eq!(server.advertise.as_ref(), server.peers.first());
+    let problems = problems("[server]\nadvertise = 'a:1'\npeers = ['wss://a', 'http://b']");
+    assert!(problems.len() == 2 && problems[1].contains("server.peers[1]"), "{problems:#?}");
 }
 
 #[test]

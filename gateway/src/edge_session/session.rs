@@ -16,9 +16,9 @@ use tracing::{Instrument, info, info_span, warn};
 
 use crate::attendance::Place;
 use crate::context::Context;
+use crate::drain::{self, Farewell};
 use crate::edge_session::alarm;
 use crate::edge_session::calls::{self, Call};
-use crate::limits::{DRAIN_PATIENCE, RECONNECT_AFTER_DRAIN};
 use crate::metrics::{Counter, Gauge, SessionKind};
 use crate::peer::{End, Peer};
 
@@ -147,8 +147,10 @@ impl Shell<'_> {
     fn handle(&mut self, input: Input, actions: &mut Vec<Action>) -> Result<(), End> {
         let input = match input {
             Input::Drain => {
-                self.drained_at = Some(Instant::now() + DRAIN_PATIENCE);
-                MachineInput::DrainRequested { reconnect_after: RECONNECT_AFTER_DRAIN, gateways: Vec::new() }
+                let server = &self.context.config.server;
+                self.drained_at = Some(Instant::now() + drain::patience(server));
+                let Farewell { reconnect_after, gateways } = Farewell::new(server, lockgate_runtime::random());
+                MachineInput::DrainRequested { reconnect_after, gateways }
             }
             Input::Drained => return Err(End::close(CloseCode::ShuttingDown, "the gateway is stopping")),
             Input::Expired => return Err(End::close(CloseCode::Unauthorized, "the token has expired")),

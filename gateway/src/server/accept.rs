@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
-use crate::limits::{ACCEPT_REST, PAGE_CLOSE_TIMEOUT, PAGE_CONNECTION_AGE_MAX, REQUEST_HEAD_BYTES_MAX};
+use crate::limits::{ACCEPT_REST, PAGE_CONNECTION_AGE_MAX, REQUEST_HEAD_BYTES_MAX};
 use crate::metrics::{Counter, RefusedReason};
 use crate::server::admission::{Admission, Slot};
 
@@ -27,6 +27,8 @@ pub(crate) struct Door {
     pub(crate) router: Router,
     pub(crate) admission: Admission,
     pub(crate) first_request_timeout: Duration,
+    /// How long a connection has to finish when it is told to.
+    pub(crate) close_timeout: Duration,
 }
 
 /// Who is at the other end, put into each request's extensions.
@@ -115,14 +117,16 @@ async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, door: Door, s
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
 
-    let first = tokio::select! {
+    let may_stay = tokio::select! {
         biased;
         // CANCEL-SAFE: polled again below; nothing is lost by waiting for something else as well.
         ended = connection.as_mut() => return log_end(address, ended),
         () = asked.notified() => true,
+        // Told to finish below.
+        () = stop.cancelled() => true,
         () = tokio::time::sleep(door.first_request_timeout) => false,
     };
-    if !first {
+    if !may_stay {
         Counter::ConnectionsRefused(RefusedReason::FirstRequest).tick();
         debug!(%address, "No request in time; connection closed.");
         return;
@@ -135,7 +139,7 @@ async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, door: Door, s
         () = tokio::time::sleep(PAGE_CONNECTION_AGE_MAX) => {}
     }
     connection.as_mut().graceful_shutdown();
-    if let Ok(ended) = tokio::time::timeout(PAGE_CLOSE_TIMEOUT, connection).await {
+    if let Ok(ended) = tokio::time::timeout(door.close_timeout, connection).await {
         log_end(address, ended);
     }
 }

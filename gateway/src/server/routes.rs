@@ -15,6 +15,7 @@ use tracing::{debug, error};
 
 use crate::auth;
 use crate::backbone::Health;
+use crate::config::Service;
 use crate::context::Context;
 use crate::edge_session::Visitor;
 use crate::encoding::Encoding;
@@ -33,13 +34,15 @@ struct Routes {
 
 /// The listener for agents, clients and probes.
 pub(crate) fn router(context: Context, supervisor: Supervisor) -> Router {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/v1/edge", get(edge))
-        .route("/v1/client", get(client))
-        .fallback(not_found)
-        .with_state(Routes { context, supervisor })
+    let serve = &context.config.server.serve;
+    let mut router = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
+    if serve.has(Service::Edge) {
+        router = router.route("/v1/edge", get(edge));
+    }
+    if serve.has(Service::Client) {
+        router = router.route("/v1/client", get(client));
+    }
+    router.fallback(not_found).with_state(Routes { context, supervisor })
 }
 
 /// The listener for metrics.
@@ -69,8 +72,11 @@ async fn readyz(State(routes): State<Routes>) -> Response<Body> {
     json(status, &serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons }))
 }
 
-async fn not_found() -> Response<Body> {
-    refuse(StatusCode::NOT_FOUND, "not_found", "nothing is here; see /v1/edge, /v1/client, /healthz, /readyz")
+/// No such page, or one that another instance has.
+async fn not_found(State(routes): State<Routes>) -> Response<Body> {
+    let serve = &routes.context.config.server.serve;
+    let message = format!("this is not served here; this instance serves {serve} and probes (/healthz, /readyz)");
+    refuse(StatusCode::NOT_FOUND, "not_found", &message)
 }
 
 async fn only_metrics() -> Response<Body> {
@@ -164,7 +170,8 @@ impl Routes {
     {
         let drain = self.context.drain.clone();
         let Opened { pending, visit, options } = door;
-        self.supervisor.spawn(name, move |_| async move {
+        let sessions = self.context.sessions.clone();
+        let session = async move {
             match pending.link(&options).await {
                 Ok(link) => contain(session(Peer::new(link, drain), visit)).await,
                 Err(error) => {
@@ -173,7 +180,9 @@ impl Routes {
                 }
             }
             Ok(())
-        });
+        };
+        let session = sessions.track_future(session);
+        self.supervisor.spawn(name, |_| session);
     }
 }
 

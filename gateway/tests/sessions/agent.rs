@@ -1,5 +1,6 @@
 //! A scripted agent: says what a test wants it to say.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,7 +31,11 @@ pub(crate) struct Agent {
 }
 
 pub(crate) async fn dial(world: &World, token: Option<&str>) -> Result<Link, DialError> {
-    let url = format!("ws://{}", world.bound.listen).parse().unwrap();
+    dial_at(world.bound.listen, token).await
+}
+
+pub(crate) async fn dial_at(address: SocketAddr, token: Option<&str>) -> Result<Link, DialError> {
+    let url = format!("ws://{address}").parse().unwrap();
     Dialer::new(url, "/v1/edge", "lockgate.edge.v1", LinkOptions::edge_at_agent(), None).unwrap().dial(token).await
 }
 

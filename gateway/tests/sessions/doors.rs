@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lockgate_gateway::config::Config;
 use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::wire;
 use lockgate_proto::wire::client_frame::Request;
@@ -177,4 +178,16 @@ async fn garbage_ends_the_connection_it_came_on_and_nothing_else() {
     assert!(world.figure("lockgate_gateway_frames_bad_total").await >= f64::from(closed_bad));
     assert!(world.figure("lockgate_gateway_sessions_panicked_total").await < 1.0);
     bystander.publish_numbers("pump", 1..=3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_serves_what_it_is_for_and_says_what_that_is() {
+    let text = "[server]\nserve = ['client']";
+    let serve = Config::from_toml("gateway.toml", text).unwrap().server.serve;
+    let world = World::with(|config| config.server.serve = serve, |it| it);
+    let refused = agent::dial(&world, Some(&world.agent_token("edge-1"))).await;
+    let Err(DialError::Refused { status: 404, message, .. }) = refused else { panic!("agents are not served") };
+    assert!(message.contains("clients (/v1/client)") && !message.contains("/v1/edge"), "{message}");
+    Client::connect(&world).await;
+    assert_eq!((world.get("/healthz").await.status, world.get("/readyz").await.status), (200, 200));
 }

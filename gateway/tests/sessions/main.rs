@@ -4,6 +4,7 @@
 mod agent;
 mod client;
 mod doors;
+mod drain;
 mod fake_log;
 mod flow;
 mod json;

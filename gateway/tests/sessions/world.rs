@@ -105,8 +105,12 @@ impl World {
 
     /// Stops the gateway as a signal would.
     pub(crate) async fn stop(self) -> Stopped {
+        self.stop_within(Duration::from_secs(10)).await
+    }
+
+    pub(crate) async fn stop_within(self, drain_timeout: Duration) -> Stopped {
         self.supervisor.stop("test");
-        let stopped = self.supervisor.run(Duration::from_secs(10)).await;
+        let stopped = self.supervisor.run(drain_timeout).await;
         self.embedded.close().await;
         stopped
     }

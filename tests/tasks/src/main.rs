@@ -3,6 +3,7 @@
 //! They use only what a person could type; each step is printed before it runs.
 
 mod demo;
+mod packages;
 mod steps;
 mod verify;
 

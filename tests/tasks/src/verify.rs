@@ -4,20 +4,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use lockgate_tests::python;
 
-use crate::steps::{cargo, has, root, run, say, succeeds};
-
-/// A Debian package that tests need, and how one sees that it is there.
-type Package = (&'static str, fn() -> bool);
-
-const PACKAGES: [Package; 3] = [
-    ("mosquitto", || has("mosquitto", "-h")),
-    ("faketime", || has("faketime", "--version")),
-    // Debian's Python comes without what fills a new environment.
-    ("python3-venv", || succeeds("python3", &["-c", "import ensurepip, venv"])),
-];
+use crate::packages::{self, FAKETIME, MOSQUITTO, PYTHON_VENV, REDIS};
+use crate::steps::{cargo, has, root, run, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -36,7 +27,7 @@ pub(crate) fn verify(options: &Options) -> Result<()> {
 
 fn all(options: &Options) -> Result<()> {
     let nextest = nextest()?;
-    install_packages()?;
+    packages::install("the tests", &[MOSQUITTO, FAKETIME, REDIS, PYTHON_VENV])?;
     install_python()?;
     if options.only.is_none() {
         run(cargo().args(["fmt", "--all", "--check"]))?;
@@ -68,22 +59,6 @@ fn nextest() -> Result<PathBuf> {
         run(cargo().args(["install", "--locked", "--root"]).arg(&tools).arg("cargo-nextest"))?;
     }
     Ok(program)
-}
-
-/// Installs what is missing, where we may; else says what a person must do.
-fn install_packages() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES.iter().filter(|(_, is_there)| !is_there()).map(|(package, _)| *package).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
-    if !is_root {
-        bail!("the tests need {0}; install with: sudo apt-get install {0}", missing.join(" "));
-    }
-    run(Command::new("apt-get").args(["-q", "update"]))?;
-    let mut install = Command::new("apt-get");
-    install.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "install", "-y", "--no-install-recommends"]);
-    run(install.args(missing))
 }
 
 /// Makes the tests' Python environment, where it is missing or another one is required.

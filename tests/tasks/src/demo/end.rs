@@ -63,7 +63,7 @@ impl Counted {
 /// Silences the devices, lets everything arrive, and counts.
 pub(crate) fn count(mut scene: Scene) -> Result<Counted> {
     scene.close_viewer()?;
-    let (url, token) = (scene.gateway.url(), scene.token.clone());
+    let (url, token) = (scene.stage.url(), scene.token.clone());
     let journal = scene.devices.stop()?;
     Account::await_arrival(&journal, &url, &token)?;
     scene.agent.stop(wait::PATIENCE)?;

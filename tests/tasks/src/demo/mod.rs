@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use lockgate_tests::chaos::Chaos;
 use lockgate_tests::wait;
 
+use crate::packages::{self, REDIS};
 use crate::steps::{cargo, run, say};
 use end::{Interrupt, count};
 use scene::Scene;
@@ -22,21 +23,27 @@ pub(crate) struct Options {
     /// Where the gateway listens on the loopback address; 0 takes a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Kill -9 the agent or the gateway every few seconds.
+    /// Kill -9 the agent or a gateway every few seconds.
     #[arg(long)]
     kill: bool,
+    /// Two gateways behind a Redis; the second listens on the next port.
+    #[arg(long)]
+    cluster: bool,
     /// The same seed gives the same devices and the same kills.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 pub(crate) fn demo(options: &Options) -> Result<()> {
+    if options.cluster {
+        packages::install("clusters", &[REDIS])?;
+    }
     let mut build = cargo();
     build.args(["build", "--package", "lockgate-agent", "--package", "lockgate-gateway"]);
     run(build.args(["--package", "lockgate-client", "--package", "lockgate-sim"]))?;
     let interrupt = Interrupt::catch()?;
     let folder = tempfile::tempdir()?;
-    let mut scene = Scene::set(folder.path(), options.port, options.seed)?;
+    let mut scene = Scene::set(folder.path(), options)?;
     scene.announce();
     play(options, &mut scene, &interrupt)?;
     let counted = count(scene)?;
@@ -54,7 +61,7 @@ fn play(options: &Options, scene: &mut Scene, interrupt: &Interrupt) -> Result<(
         if let Some(chaos) = &mut chaos
             && chaos.is_due()
         {
-            let victim = chaos.strike(&mut scene.agent, &mut scene.gateway)?;
+            let victim = chaos.strike(&mut scene.agent, &mut scene.stage.gateways)?;
             say(&format!("--- killed and started again: {victim}"));
         }
         wait::pass(Duration::from_millis(100));

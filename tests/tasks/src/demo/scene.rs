@@ -1,4 +1,4 @@
-//! What plays in the demo: broker, gateway, agent, devices, and a viewer.
+//! What plays in the demo: broker, gateway or gateways, agent, devices, and a viewer.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,18 +6,47 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use lockgate_tests::agent::{Agent, AgentPlan};
 use lockgate_tests::broker::SimBroker;
+use lockgate_tests::cluster::Cluster;
 use lockgate_tests::devices::{Devices, Fleet};
 use lockgate_tests::gateway::{Gateway, SITE};
 use lockgate_tests::program::{Program, ours};
+use lockgate_tests::redis::Redis;
 use lockgate_tests::watch::Watch;
 
+use super::Options;
 use crate::steps::say;
 
 const FLEET: Fleet = Fleet { pumps: 1, thermostats: 1, meters: 1, rooms: 2 };
 
+/// What agent and people connect to: one gateway, or several behind a Redis.
+pub(crate) struct Stage {
+    pub(crate) gateways: Vec<Gateway>,
+    _redis: Option<Redis>,
+}
+
+impl Stage {
+    fn set(folder: &Path, options: &Options) -> Result<Stage> {
+        if options.cluster {
+            let Cluster { redis, gateways } = Cluster::start(folder, options.port)?;
+            return Ok(Stage { gateways: gateways.into(), _redis: Some(redis) });
+        }
+        Ok(Stage { gateways: vec![Gateway::start(folder, options.port)?], _redis: None })
+    }
+
+    /// The address; of several gateways, all.
+    pub(crate) fn url(&self) -> String {
+        self.gateways.iter().map(Gateway::url).collect::<Vec<_>>().join(",")
+    }
+
+    /// The same; of several gateways, another one is preferred.
+    fn other_url(&self) -> String {
+        self.gateways.iter().rev().map(Gateway::url).collect::<Vec<_>>().join(",")
+    }
+}
+
 /// The whole system, in one folder that is thrown away.
 pub(crate) struct Scene {
-    pub(crate) gateway: Gateway,
+    pub(crate) stage: Stage,
     pub(crate) agent: Agent,
     pub(crate) devices: Devices,
     /// Counts what is seen live.
@@ -30,35 +59,33 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// Starts everything, in an order in which nothing is missed.
-    pub(crate) fn set(folder: &Path, port: u16, seed: u64) -> Result<Scene> {
-        let gateway =
-            Gateway::start(folder, port).context("the gateway does not start; is the port taken? try --port 0")?;
+    pub(crate) fn set(folder: &Path, options: &Options) -> Result<Scene> {
+        let stage =
+            Stage::set(folder, options).context("the gateway does not start; is the port taken? try --port 0")?;
         let broker = SimBroker::start(folder)?;
-        let token = gateway.user_token()?;
-        let (url, ports) = (gateway.url(), folder.join("ports"));
-        let plan = AgentPlan::new("agent-1", &url, &gateway.agent_token("agent-1")?).fleet(FLEET, &ports);
+        let (url, ports) = (stage.url(), folder.join("ports"));
+        let gateway = stage.gateways.first().context("there is no gateway")?;
+        let (token, agent_token) = (gateway.user_token()?, gateway.agent_token("agent-1")?);
+        let plan = AgentPlan::new("agent-1", &url, &agent_token).fleet(FLEET, &ports);
         // The simulator's broker does not mark what it sends again; Mosquitto does.
         let plan = plan.mqtt_with(&broker.url(), "lockgate-room", "redelivery = \"unmarked\"");
-        let watch = Watch::start(folder, &url, &token, &["--since", "start"])?;
+        let watch = Watch::start(folder, &stage.other_url(), &token, &["--since", "start"])?;
         let mut viewer = Command::new(ours("lockgate")?);
         viewer.args(["watch", SITE, "--url", &url, "--token", &token]).stdout(Stdio::inherit());
         let agent = Agent::start(folder, &plan)?;
         // A message that nobody has subscribed to goes to nobody: the broker must know the agent before the first one.
         agent.await_source("lockgate-room")?;
         let viewer = Program::start("viewer", &mut viewer, &folder.join("viewer.log"))?;
-        let seed = seed.to_string();
+        let seed = options.seed.to_string();
         let devices = Devices::start(&ports, FLEET, &broker.url(), &["--seed", &seed])?;
-        Ok(Scene { gateway, agent, devices, watch, token, folder: folder.to_owned(), viewer, _broker: broker })
+        Ok(Scene { stage, agent, devices, watch, token, folder: folder.to_owned(), viewer, _broker: broker })
     }
 
     /// Tells a person what there is to try.
     pub(crate) fn announce(&self) {
-        let (url, token) = (self.gateway.url(), &self.token);
+        let (url, token) = (self.stage.url(), &self.token);
         let lockgate = ours("lockgate").map_or_else(|_| "lockgate".to_owned(), |path| path.display().to_string());
-        say(&format!(
-            "\nThe gateway listens on {url}; state is in {} and thrown away at the end.",
-            self.folder.display()
-        ));
+        say(&format!("\nGateway at {url}; state is in {} and thrown away at the end.", self.folder.display()));
         say("Try in another terminal:\n");
         say(&format!("  export LOCKGATE_URL={url} LOCKGATE_TOKEN={token}"));
         say(&format!("  {lockgate} devices {SITE}"));

@@ -1,0 +1,63 @@
+//! Leaving on purpose: what peers are told, and how long they may take.
+//!
+//! When the process is asked to stop, `/readyz` fails at once and nobody new is let in, but the listener stays: whoever
+//! watches over us hears why. Every session gets a [`Farewell`] and ends; then the listener does, then the process.
+
+use std::time::Duration;
+
+use crate::config::ServerConfig;
+
+/// What a peer is told when it must leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Farewell {
+    /// When it may connect again, here or elsewhere.
+    pub(crate) reconnect_after: Duration,
+    /// Where to, best first.
+    pub(crate) gateways: Vec<String>,
+}
+
+impl Farewell {
+    /// One peer's; each random number gives another moment and another order, so that neither all come at once nor
+    /// all to the same one.
+    pub(crate) fn new(server: &ServerConfig, random: u64) -> Farewell {
+        let nanos = (server.drain_spread.as_nanos().saturating_mul(u128::from(random))) >> 64;
+        let mut gateways = others(server);
+        let turn = usize::try_from(random & 0xffff).unwrap_or_default() % gateways.len().max(1);
+        gateways.rotate_left(turn);
+        Farewell { reconnect_after: Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)), gateways }
+    }
+}
+
+/// Where the other instances are. The one place that knows where this knowledge comes from: the configuration.
+fn others(server: &ServerConfig) -> Vec<String> {
+    let others = server.peers.iter().filter(|peer| server.advertise.as_ref() != Some(*peer));
+    others.map(ToString::to_string).collect()
+}
+
+/// How long an agent that was told to go has for what is in flight. Then there is still time to close.
+pub(crate) fn patience(server: &ServerConfig) -> Duration {
+    server.drain_timeout / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn peers_are_sent_to_the_others_at_many_moments_and_in_many_orders() {
+        let urls =
+            ["wss://a", "wss://b", "wss://c"].map(|url| url.parse::<lockgate_runtime::dial::GatewayUrl>().unwrap());
+        let server = ServerConfig {
+            advertise: Some(urls[1].clone()),
+            peers: urls.to_vec(),
+            drain_spread: Duration::from_secs(4),
+            ..Config::default().server
+        };
+        let (first, last) = (Farewell::new(&server, 0), Farewell::new(&server, u64::MAX));
+        assert_eq!((first.reconnect_after, first.gateways), (Duration::ZERO, vec!["wss://a".into(), "wss://c".into()]));
+        assert_eq!(last.reconnect_after.as_millis(), 3_999);
+        assert_eq!(last.gateways, ["wss://c", "wss://a"]);
+        assert_eq!(Farewell::new(&Config::default().server, 7).gateways, Vec::<String>::new());
+    }
+}

@@ -1,0 +1,6 @@
+//! Gateways come, go, are killed and lose their Redis: agents and clients go on, and nothing is lost or doubled.
+
+mod gateways;
+mod hanging;
+mod redis;
+mod scene;
