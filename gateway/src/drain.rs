@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::config::ServerConfig;
+use crate::limits::PAGE_CLOSE_TIMEOUT;
 
 /// What a peer is told when it must leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,16 @@ fn others(server: &ServerConfig) -> Vec<String> {
 /// How long an agent that was told to go has for what is in flight. Then there is still time to close.
 pub(crate) fn patience(server: &ServerConfig) -> Duration {
     server.drain_timeout / 2
+}
+
+/// A session that has not ended by then is cut off, whatever it waits for: it is not to hold up the end of all.
+pub(crate) fn cut_after(server: &ServerConfig) -> Duration {
+    server.drain_timeout * 3 / 4
+}
+
+/// How long plain connections have to finish, after the last session has ended.
+pub(crate) fn close_timeout(server: &ServerConfig) -> Duration {
+    PAGE_CLOSE_TIMEOUT.min(server.drain_timeout / 8)
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use crate::attendance::{Attendance, AttendanceTask};
 use crate::backbone::{Backbone, Health};
 use crate::config::Config;
 use crate::context::Context;
+use crate::drain;
 use crate::edge_session::Alarms;
-use crate::limits::{METRICS_CONNECTIONS_MAX, PAGE_CLOSE_TIMEOUT};
+use crate::limits::METRICS_CONNECTIONS_MAX;
 use crate::metrics::{self, Gauge, InstallError};
 use crate::room::Registry;
 use crate::server::{self, Admission, Bound, Door, ListenError};
@@ -87,7 +88,7 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
         sessions: TaskTracker::new(),
     };
     let sessions = context.sessions.clone();
-    let close_timeout = PAGE_CLOSE_TIMEOUT.min(config.server.drain_timeout / 4);
+    let close_timeout = drain::close_timeout(&config.server);
     let door = Door {
         router: server::router(context, supervisor.clone()),
         admission: Admission::new(config.server.connections_max, config.server.unauthenticated_max),

@@ -17,6 +17,7 @@ use crate::auth;
 use crate::backbone::Health;
 use crate::config::Service;
 use crate::context::Context;
+use crate::drain;
 use crate::edge_session::Visitor;
 use crate::encoding::Encoding;
 use crate::metrics::{Counter, Figures, HandshakeReason};
@@ -159,6 +160,15 @@ impl Routes {
         }
     }
 
+    /// Returns when the gateway stops and can wait for no session any more.
+    fn last_moment(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (drain, cut_after) = (self.context.drain.clone(), drain::cut_after(&self.context.config.server));
+        async move {
+            drain.cancelled().await;
+            tokio::time::sleep(cut_after).await;
+        }
+    }
+
     /// Gives the connection's session its task, which begins when our answer has gone out.
     fn spawn<Session>(
         &self,
@@ -171,13 +181,22 @@ impl Routes {
         let drain = self.context.drain.clone();
         let Opened { pending, visit, options } = door;
         let sessions = self.context.sessions.clone();
+        let last_moment = self.last_moment();
         let session = async move {
-            match pending.link(&options).await {
-                Ok(link) => contain(session(Peer::new(link, drain), visit)).await,
-                Err(error) => {
-                    Counter::HandshakesFailed(error.reason()).tick();
-                    debug!(address = %visit.address, %error, "Connection lost in its handshake.");
+            let begun = async {
+                match pending.link(&options).await {
+                    Ok(link) => contain(session(Peer::new(link, drain), visit)).await,
+                    Err(error) => {
+                        Counter::HandshakesFailed(error.reason()).tick();
+                        debug!(address = %visit.address, %error, "Connection lost in its handshake.");
+                    }
                 }
+            };
+            tokio::select! {
+                biased;
+                // CANCEL-SAFE: it is given up for good; the peer sees its connection end.
+                () = begun => {}
+                () = last_moment => debug!("A session did not end in time and was cut off."),
             }
             Ok(())
         };
