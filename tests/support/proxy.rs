@@ -15,8 +15,9 @@ pub struct Proxy {
     state: Arc<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    target: Mutex<SocketAddr>,
     /// Shared because the accepting thread adds and the test's thread cuts.
     open: Mutex<Vec<TcpStream>>,
     refusing: AtomicBool,
@@ -29,9 +30,15 @@ impl Proxy {
     pub fn start(target: SocketAddr) -> Result<Proxy> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            target: Mutex::new(target),
+            open: Mutex::default(),
+            refusing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            accepted: AtomicUsize::new(0),
+        });
         let shared = state.clone();
-        std::thread::spawn(move || accept(&listener, target, &shared));
+        std::thread::spawn(move || accept(&listener, &shared));
         Ok(Proxy { address, state })
     }
 
@@ -54,6 +61,11 @@ impl Proxy {
         }
     }
 
+    /// New connections lead there; open ones stay.
+    pub fn aim(&self, target: SocketAddr) {
+        *self.state.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
+    }
+
     /// While refusing, new connections are closed at once and open ones are cut.
     pub fn refuse(&self, refusing: bool) {
         self.state.refusing.store(refusing, Ordering::SeqCst);
@@ -72,7 +84,7 @@ impl Drop for Proxy {
     }
 }
 
-fn accept(listener: &TcpListener, target: SocketAddr, state: &Arc<State>) {
+fn accept(listener: &TcpListener, state: &Arc<State>) {
     for near in listener.incoming().map_while(std::io::Result::ok) {
         if state.ended.load(Ordering::SeqCst) {
             return;
@@ -80,6 +92,7 @@ fn accept(listener: &TcpListener, target: SocketAddr, state: &Arc<State>) {
         if state.refusing.load(Ordering::SeqCst) {
             continue;
         }
+        let target = *state.target.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(far) = TcpStream::connect(target) else { continue };
         state.accepted.fetch_add(1, Ordering::SeqCst);
         let mut open = state.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
 //! Redis servers: started with what a test wants of them, paused, killed, put back to older copies.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,6 +37,17 @@ impl Redis {
         Ok(redis)
     }
 
+    /// Starts a replica of this one, and waits until it follows. Through `link`, which leads here, where a test
+    /// wants to part the two.
+    pub fn start_replica(&self, folder: &Path, link: Option<SocketAddr>) -> Result<Redis> {
+        let master = link.unwrap_or(self.address);
+        let replica = Redis::start_with(folder, &[&format!("replicaof {} {}", master.ip(), master.port())])?;
+        wait::until("the replica follows", wait::PATIENCE, || {
+            self.info("replication", "slave0").ok().filter(|replica| replica.contains("state=online"))
+        })?;
+        Ok(replica)
+    }
+
     /// Starts it again, at the same address and with what is in its folder.
     pub fn restart(&mut self) -> Result<()> {
         self.program = None;
@@ -49,7 +60,7 @@ impl Redis {
         let mut command = Command::new("redis-server");
         command.arg(&config).arg("--dir").arg(&self.folder).stdout(std::fs::File::create(self.log())?);
         let program = Program::start("redis-server", &mut command, &self.log())?;
-        wait::until("redis answers", wait::PATIENCE, || self.try_ask("PING").ok().filter(|pong| pong == "+PONG"))
+        wait::until("redis answers", wait::PATIENCE, || self.try_ask(&[b"PING"]).ok().filter(|pong| pong == "+PONG"))
             .with_context(|| program.log_tail())?;
         self.program = Some(program);
         Ok(())
@@ -105,22 +116,46 @@ impl Redis {
         format!("redis://{}", self.address)
     }
 
-    /// Sends one command of plain words; its answer must be one line, and no error.
+    /// Sends one command of plain words; its answer must be one line or one text, and no error.
     pub fn ask(&self, command: &str) -> Result<String> {
-        let answer = self.try_ask(command)?;
+        self.ask_bytes(&command.split(' ').map(str::as_bytes).collect::<Vec<_>>())
+    }
+
+    /// As [`Redis::ask`], of words that may have any bytes.
+    pub fn ask_bytes(&self, words: &[&[u8]]) -> Result<String> {
+        let answer = self.try_ask(words)?;
         if answer.starts_with('-') {
-            bail!("redis refuses {command:?}: {answer}");
+            bail!("redis refuses {:?}: {answer}", String::from_utf8_lossy(words[0]));
         }
         Ok(answer)
     }
 
-    fn try_ask(&self, command: &str) -> Result<String> {
+    /// One field of a section of `INFO`.
+    pub fn info(&self, section: &str, field: &str) -> Result<String> {
+        let info = self.ask(&format!("INFO {section}"))?;
+        let value = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.map(str::to_owned).with_context(|| format!("INFO {section} has no {field}"))
+    }
+
+    fn try_ask(&self, words: &[&[u8]]) -> Result<String> {
         let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(1))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(format!("{command}\r\n").as_bytes())?;
+        let mut command = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            command.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            command.extend_from_slice(word);
+            command.extend_from_slice(b"\r\n");
+        }
+        stream.write_all(&command)?;
+        let mut reader = BufReader::new(stream);
         let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer)?;
-        Ok(answer.trim_end().to_owned())
+        reader.read_line(&mut answer)?;
+        let Some(length) = answer.strip_prefix('$').and_then(|length| length.trim_end().parse().ok()) else {
+            return Ok(answer.trim_end().to_owned());
+        };
+        let mut text = vec![0; length];
+        reader.read_exact(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }
 
