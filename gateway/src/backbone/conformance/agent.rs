@@ -18,35 +18,35 @@ use crate::backbone::{
 };
 
 /// Time of receipt of the suite's first entries.
-pub(super) const NOON: UnixMicros = UnixMicros(1_700_000_000_000_000);
+pub(crate) const NOON: UnixMicros = UnixMicros(1_700_000_000_000_000);
 
 /// More than any case stores.
-pub(super) const ALL: ReadLimit = ReadLimit { entries_max: 100_000, bytes_max: usize::MAX };
+pub(crate) const ALL: ReadLimit = ReadLimit { entries_max: 100_000, bytes_max: usize::MAX };
 
 pub(crate) fn room(site: &str) -> RoomId {
     RoomId { tenant: Tenant::new("acme").unwrap(), site: Site::new(site).unwrap() }
 }
 
-pub(super) fn device(name: &str) -> DeviceName {
+pub(crate) fn device(name: &str) -> DeviceName {
     DeviceName::new(name).unwrap()
 }
 
 /// One agent with one open session.
-pub(super) struct Agent {
-    pub(super) backbone: Arc<dyn Backbone>,
-    pub(super) id: AgentId,
-    pub(super) session: SessionId,
-    pub(super) epoch: Epoch,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) epoch_order: u64,
-    pub(super) n: u64,
-    pub(super) received_at: UnixMicros,
-    pub(super) next_seq: [Seq; 2],
+pub(crate) struct Agent {
+    pub(crate) backbone: Arc<dyn Backbone>,
+    pub(crate) id: AgentId,
+    pub(crate) session: SessionId,
+    pub(crate) epoch: Epoch,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) epoch_order: u64,
+    pub(crate) n: u64,
+    pub(crate) received_at: UnixMicros,
+    pub(crate) next_seq: [Seq; 2],
 }
 
 impl Agent {
     /// Opens a session in an epoch of the same number.
-    pub(super) async fn open(backbone: &Arc<dyn Backbone>, room: &RoomId, name: &str, session: u64) -> Agent {
+    pub(crate) async fn open(backbone: &Arc<dyn Backbone>, room: &RoomId, name: &str, session: u64) -> Agent {
         let id = AgentId { room: room.clone(), agent: AgentName::new(name).unwrap() };
         let epoch = Epoch(session);
         let ledger = granted(backbone.open_session(&id, SessionId(session), &[epoch]).await.unwrap());
@@ -65,12 +65,12 @@ impl Agent {
     }
 
     /// Goes on as another session of the same agent.
-    pub(super) fn go_on_as(&mut self, session: SessionId, ledger: Ledger) {
+    pub(crate) fn go_on_as(&mut self, session: SessionId, ledger: Ledger) {
         (self.session, self.n, self.ledger) = (session, 0, Arc::new(ledger));
     }
 
     /// A number for a record of the lane.
-    pub(super) fn number(&mut self, lane: Lane) -> Seq {
+    pub(crate) fn number(&mut self, lane: Lane) -> Seq {
         let next = &mut self.next_seq[lane.index()];
         let seq = *next;
         *next = seq.next();
@@ -78,13 +78,13 @@ impl Agent {
     }
 
     /// The next entry of a device with one reading of each metric.
-    pub(super) fn telemetry(&mut self, device_name: &str, metrics: &[(&str, i64)]) -> NewEntry {
+    pub(crate) fn telemetry(&mut self, device_name: &str, metrics: &[(&str, i64)]) -> NewEntry {
         let seq = self.number(Lane::Telemetry);
         self.numbered(seq, device_name, metrics, false, false)
     }
 
     /// An entry of this very number.
-    pub(super) fn numbered(
+    pub(crate) fn numbered(
         &mut self,
         seq: Seq,
         device_name: &str,
@@ -104,14 +104,14 @@ impl Agent {
         self.record(Lane::Telemetry, seq, backlog, &record)
     }
 
-    pub(super) fn presence(&mut self, device_name: &str, online: bool) -> NewEntry {
+    pub(crate) fn presence(&mut self, device_name: &str, online: bool) -> NewEntry {
         let seq = self.number(Lane::Events);
         let at = self.received_at;
         let presence = Presence { device: device(device_name), online, at, retained: false };
         self.record(Lane::Events, seq, false, &Record::Presence(presence))
     }
 
-    pub(super) fn gap(&mut self, gap: &Gap) -> NewEntry {
+    pub(crate) fn gap(&mut self, gap: &Gap) -> NewEntry {
         self.ledger_mut().lose(gap);
         NewEntry {
             received_at: self.received_at,
@@ -123,7 +123,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn ledger_mut(&mut self) -> &mut Ledger {
+    pub(crate) fn ledger_mut(&mut self) -> &mut Ledger {
         Arc::make_mut(&mut self.ledger)
     }
 
@@ -154,42 +154,42 @@ impl Agent {
     }
 
     /// Writes the entries as the next step.
-    pub(super) async fn step(&mut self, entries: Vec<NewEntry>) -> Result<Stepped, BackboneError> {
+    pub(crate) async fn step(&mut self, entries: Vec<NewEntry>) -> Result<Stepped, BackboneError> {
         self.n += 1;
         self.ask(self.n, entries).await
     }
 
     /// Asks for a step of this very number.
-    pub(super) async fn ask(&self, n: u64, entries: Vec<NewEntry>) -> Result<Stepped, BackboneError> {
+    pub(crate) async fn ask(&self, n: u64, entries: Vec<NewEntry>) -> Result<Stepped, BackboneError> {
         let step = Step { session: self.session, n, ledger: Arc::clone(&self.ledger), entries: entries.into() };
         self.backbone.step(&self.id, &step).await
     }
 
     /// Writes `count` records of one device as one step.
-    pub(super) async fn store(&mut self, device_name: &str, count: i64) {
+    pub(crate) async fn store(&mut self, device_name: &str, count: i64) {
         let entries = (0..count).map(|value| self.telemetry(device_name, &[("level", value)])).collect();
         assert_eq!(self.step(entries).await, Ok(Stepped::Done));
     }
 
     /// All of the agent's room.
-    pub(super) async fn log(&self) -> Vec<LoggedEntry> {
+    pub(crate) async fn log(&self) -> Vec<LoggedEntry> {
         log_of(&self.backbone, &self.id.room).await
     }
 }
 
 /// The whole log of a room from which nothing was dropped.
-pub(super) async fn log_of(backbone: &Arc<dyn Backbone>, room: &RoomId) -> Vec<LoggedEntry> {
+pub(crate) async fn log_of(backbone: &Arc<dyn Backbone>, room: &RoomId) -> Vec<LoggedEntry> {
     entries(backbone.read_after(room, Position::START, ALL).await.unwrap())
 }
 
-pub(super) fn entries(read: LogRead) -> Vec<LoggedEntry> {
+pub(crate) fn entries(read: LogRead) -> Vec<LoggedEntry> {
     match read {
         LogRead::Entries(entries) => entries,
         LogRead::Trimmed | LogRead::Diverged => panic!("expected entries, got {read:?}"),
     }
 }
 
-pub(super) fn granted(opened: Opened) -> Ledger {
+pub(crate) fn granted(opened: Opened) -> Ledger {
     match opened {
         Opened::Granted(ledger) => *ledger,
         Opened::Superseded => panic!("the session was refused"),
@@ -197,7 +197,7 @@ pub(super) fn granted(opened: Opened) -> Ledger {
 }
 
 /// Entries follow one another, each naming the one before it.
-pub(super) fn assert_linked(log: &[LoggedEntry]) {
+pub(crate) fn assert_linked(log: &[LoggedEntry]) {
     for pair in log.windows(2) {
         assert_eq!(pair[1].position.offset, pair[0].position.offset.next());
         assert_eq!(pair[1].previous, pair[0].position.stamp);

@@ -3,7 +3,7 @@
 //! An engine's tests give a function that makes a [`World`] and call [`conformance_suite!`]; each case
 //! becomes a test of its own. Cases know nothing of the engine but the trait and what a world can do to it.
 
-mod agent;
+pub(crate) mod agent;
 mod attendance;
 mod faults;
 mod feeds;
@@ -20,7 +20,6 @@ use lockgate_proto::time::UnixMicros;
 
 use super::Backbone;
 
-pub(crate) use agent::room;
 pub(crate) use attendance::*;
 pub(crate) use faults::*;
 pub(crate) use feeds::*;

@@ -1,12 +1,14 @@
 //! How a connection to Redis is made, and what a Redis must be like for us to trust it with anything.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisError, TlsCertificates, cmd,
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisError,
+    ServerErrorKind, TlsCertificates, cmd,
 };
 
 use super::fitness_logic::{Info, Verdict, Wait, judge};
@@ -41,6 +43,9 @@ pub enum ConnectError {
         /// What is wrong and how to mend it.
         reason: String,
     },
+    /// There is nothing to trust in what is to be trusted.
+    #[error("redis.ca_file holds no certificate; it must be PEM text with at least one")]
+    Certificates,
     /// The address can't be understood.
     #[error(
         "redis.url is no address of a Redis: {reason}; write it as \"redis://127.0.0.1:6379\" or \"rediss://HOST:PORT\""
@@ -71,6 +76,8 @@ pub(super) struct Connector {
     address: String,
     durability: Durability,
     pub(super) library: Library,
+    /// See [`Connector::doubts`].
+    doubts: AtomicU64,
     /// Held for a look and never across an await.
     failed: Mutex<Option<(Instant, ConnectError)>>,
 }
@@ -84,15 +91,22 @@ impl Connector {
         if let Some(password) = &options.password {
             settings = settings.set_password(password);
         }
+        if settings.db() != 0 {
+            // Channels have no database: another one's rooms would speak in ours.
+            return Err(ConnectError::Address { reason: "only database 0 can be used".to_owned() });
+        }
         let info = info.set_redis_settings(settings);
         let address = info.addr().to_string();
+        if options.ca.as_ref().is_some_and(|ca| !holds_certificate(ca)) {
+            return Err(ConnectError::Certificates);
+        }
         let client = match &options.ca {
             Some(ca) => Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) }),
             None => Client::open(info),
         };
         let client = client.map_err(failed)?;
         let (durability, library) = (options.durability, Library::new());
-        Ok(Connector { client, address, durability, library, failed: Mutex::default() })
+        Ok(Connector { client, address, durability, library, doubts: AtomicU64::new(0), failed: Mutex::default() })
     }
 
     /// A connection for asking.
@@ -120,26 +134,39 @@ impl Connector {
     }
 
     async fn try_connect(&self, config: AsyncConnectionConfig) -> Result<Connection, ConnectError> {
-        let unreachable = |error: RedisError| self.unreachable(&error);
         let connected = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = connected.map_err(unreachable)?;
+        let mut connection = connected.map_err(|error| self.failure(&error))?;
         let wait = self.judge(&mut connection).await?;
-        self.load(&mut connection).await.map_err(unreachable)?;
+        self.load(&mut connection).await.map_err(|error| self.failure(&error))?;
         Ok(Connection { connection, wait })
+    }
+
+    /// How often a Redis that was fit turned out to be so no more. A connection that was made before the last
+    /// time is to be made anew: it may lead to a master of yesterday, while the address leads to today's.
+    pub(super) fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Acquire)
+    }
+
+    /// See [`Connector::doubts`].
+    pub(super) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Loads the functions, where they are not there yet.
     pub(super) async fn load(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
         let loaded = cmd("FUNCTION").arg("LOAD").arg(&self.library.code).query_async::<String>(connection).await;
         match loaded {
-            Err(error) if !error.to_string().contains("already exists") => Err(error),
-            Ok(_) | Err(_) => Ok(()),
+            Err(error) if error.to_string().contains("already exists") => Ok(()),
+            // One that takes no writes can still be read, and may have the functions; whoever calls them sees.
+            Err(error) if matches!(error.code(), Some("OOM" | "MISCONF")) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
     /// Asks what Redis is like, and what writes must be followed by.
-    async fn judge(&self, connection: &mut MultiplexedConnection) -> Result<Wait, ConnectError> {
-        let info: String = cmd("INFO").query_async(connection).await.map_err(|error| self.unreachable(&error))?;
+    pub(super) async fn judge(&self, connection: &mut MultiplexedConnection) -> Result<Wait, ConnectError> {
+        let info: String = cmd("INFO").query_async(connection).await.map_err(|error| self.failure(&error))?;
         match judge(&Info::parse(&info), self.durability) {
             Verdict::Fit(wait) => Ok(wait),
             Verdict::FitIfAlwaysSynced => self.must_sync_always(connection).await.map(|()| Wait::No),
@@ -158,7 +185,7 @@ impl Connector {
             Ok(setting) => Err(self.unfit(format!(
                 "durability = \"fsync\" needs appendfsync always on versions before 7.2, and it is {setting:?}"
             ))),
-            Err(error) if error.is_io_error() => Err(self.unreachable(&error)),
+            Err(error) if error.is_io_error() => Err(self.failure(&error)),
             Err(error) => Err(self.unfit(format!(
                 "durability = \"fsync\" must see appendfsync on versions before 7.2, and CONFIG GET is refused: {error}"
             ))),
@@ -169,13 +196,28 @@ impl Connector {
         ConnectError::Unfit { address: self.address.clone(), reason }
     }
 
-    fn unreachable(&self, error: &RedisError) -> ConnectError {
-        ConnectError::Unreachable { address: self.address.clone(), reason: error.to_string() }
+    /// Who is not let in needs a person; all else may pass.
+    fn failure(&self, error: &RedisError) -> ConnectError {
+        let not_let_in = matches!(error.kind(), ErrorKind::AuthenticationFailed)
+            || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::NoPerm))
+            || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"));
+        let text = error.to_string();
+        if not_let_in {
+            self.unfit(format!("it does not let us in: {text}; see redis.password_file and the user in redis.url"))
+        } else if text.contains("certificate") {
+            self.unfit(format!("its certificate is not trusted: {text}; see redis.ca_file and the host in redis.url"))
+        } else {
+            ConnectError::Unreachable { address: self.address.clone(), reason: text }
+        }
     }
 
     fn failed(&self) -> std::sync::MutexGuard<'_, Option<(Instant, ConnectError)>> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn holds_certificate(pem: &[u8]) -> bool {
+    String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----")
 }
 
 fn config() -> AsyncConnectionConfig {

@@ -77,9 +77,12 @@ local function plan(devices, shadow, agent, told)
     end
     local excess = added > 0 and redis.call('HLEN', shadow) + added - METRICS_MAX or 0
     if excess > 0 then
-      -- Those silent longest are forgotten.
-      local all, times = redis.call('HGETALL', shadow), {}
-      for at = 1, #all, 2 do times[#times + 1] = { all[at], string.sub(all[at + 1], 21, 28) } end
+      -- Those silent longest are forgotten; who speaks now is not silent.
+      local all, times, speaks = redis.call('HGETALL', shadow), {}, {}
+      for at = 1, #set, 2 do speaks[set[at]] = true end
+      for at = 1, #all, 2 do
+        if not speaks[all[at]] then times[#times + 1] = { all[at], string.sub(all[at + 1], 21, 28) } end
+      end
       table.sort(times, function(a, b) return smaller(a[2], b[2]) end)
       for at = 1, math.min(excess, #times) do removed[at] = times[at][1] end
     end
@@ -160,27 +163,33 @@ end
 
 -- Drops the oldest steps of a log that are too old or too much; the newest stays.
 -- KEYS: head, log. ARGV: horizon (µs, '' for none), most bytes ('' for any), most steps at once.
--- Says whether there is more to drop.
+-- Says whether there may be more to drop. Looks at no more steps than it drops, and one.
 local function trim(keys, args)
   local head = redis.call('GET', keys[1])
   if not head then return 0 end
-  local horizon, most, slice = tonumber(args[1]), tonumber(args[2]), tonumber(args[3])
+  local horizon, most = tonumber(args[1]), tonumber(args[2])
   local bytes, newest = struct.unpack('>I8', head, 17), string.format('%.0f-0', struct.unpack('>I8', head, 1))
-  local kept, more = nil, 0
-  for at, item in ipairs(redis.call('XRANGE', keys[2], '-', '+', 'COUNT', slice + 1)) do
+  local from, keep, more = '-', nil, 1
+  for _ = 1, tonumber(args[3]) do
+    local item = redis.call('XRANGE', keys[2], from, '+', 'COUNT', 1)[1]
+    if not item then return 0 end
     local fields = {}
     for field = 1, #item[2], 2 do fields[item[2][field]] = item[2][field + 1] end
     local old = horizon and tonumber(fields.r) < horizon
     local much = most and bytes - tonumber(fields.z) > most
-    kept = item[1]
-    if item[1] == newest or not (old or much) then break end
-    if at > slice then more = 1 end
+    if item[1] == newest or not (old or much) then
+      keep, more = item[1], 0
+      break
+    end
+    from = '(' .. item[1]
+    keep = string.match(item[1], '^%d+') .. '-1'
   end
-  if kept then redis.call('XTRIM', keys[2], 'MINID', kept) end
+  if keep then redis.call('XTRIM', keys[2], 'MINID', keep) end
   return more
 end
 
 redis.register_function('@LIBRARY@_open', open)
 redis.register_function('@LIBRARY@_step', step)
 redis.register_function('@LIBRARY@_turn', turn)
-redis.register_function('@LIBRARY@_trim', trim)
+-- A store without memory must be able to make room.
+redis.register_function { function_name = '@LIBRARY@_trim', callback = trim, flags = { 'allow-oom' } }

@@ -11,6 +11,8 @@
 //! | `…:attendance` | string | who is in the room |
 //! | `…:live` | sharded channel | each step's entries, as they are in the log |
 
+use std::fmt;
+
 use lockgate_proto::ids::{DeviceName, RoomId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -48,6 +50,13 @@ pub(super) fn room_of(attendance: &str) -> Option<RoomKeys> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RoomKeys {
     prefix: String,
+}
+
+impl fmt::Display for RoomKeys {
+    /// What all of them start with.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.prefix)
+    }
 }
 
 impl RoomKeys {

@@ -11,11 +11,14 @@ use redis::{Cmd, Pipeline, RedisResult, Value, cmd};
 use tokio::sync::oneshot;
 
 use super::fitness_logic::Wait;
-use super::line::{HealthBoard, Line, meaning, read};
+use super::line::{HealthBoard, Line, is_function_missing, meaning, read};
 use crate::backbone::BackboneError;
 
-/// LIMIT: so many writes go in one round trip; a group has no more than a few megabytes then.
+/// LIMIT: so many writes go in one round trip.
 const GROUP_MAX: usize = 256;
+
+/// LIMIT: so many bytes go in one round trip, or one write alone: Redis must answer before we lose patience.
+const GROUP_BYTES_MAX: usize = 4 << 20;
 
 /// How long an answer waits for its copies. Then it is not known whether there will be any.
 const COPIES_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,6 +33,7 @@ pub(super) struct Lane {
 
 struct Asked {
     call: Cmd,
+    bytes: usize,
     answer: oneshot::Sender<Result<Value, BackboneError>>,
 }
 
@@ -41,7 +45,8 @@ impl Lane {
     /// Has a write done and waits until it is as durable as it is to be.
     pub(super) async fn write(&self, call: Cmd) -> Result<Value, BackboneError> {
         let (answer, mut answered) = oneshot::channel();
-        self.waiting().push(Asked { call, answer });
+        let bytes = size(&call);
+        self.waiting().push(Asked { call, bytes, answer });
         loop {
             let leads = tokio::select! {
                 biased;
@@ -59,14 +64,15 @@ impl Lane {
 
     fn next_group(&self) -> Vec<Asked> {
         let mut waiting = self.waiting();
-        let count = waiting.len().min(GROUP_MAX);
+        let count = group_size(waiting.iter().map(|asked| asked.bytes));
         waiting.drain(..count).collect()
     }
 
     async fn carry_out(&self, group: Vec<Asked>) {
         let answers = self.answers(&group).await;
         match &answers {
-            Ok(answers) => match answers.iter().find_map(|answer| answer.as_ref().err()) {
+            // A room whose keys are damaged says nothing of the others.
+            Ok(answers) => match answers.iter().filter_map(|answer| answer.as_ref().err()).find(|e| e.may_retry()) {
                 Some(error) => self.health.down(error),
                 None => self.health.up(),
             },
@@ -81,7 +87,7 @@ impl Lane {
 
     async fn answers(&self, group: &[Asked]) -> Result<Vec<Result<Value, BackboneError>>, BackboneError> {
         let mut answers = self.send(group).await?;
-        if answers.iter().any(is_function_missing) {
+        if answers.iter().any(|answer| answer.as_ref().is_err_and(is_function_missing)) {
             // A Redis that was emptied, or failed over to an empty one. Nothing of such a call was done.
             self.line.load_functions().await?;
             answers = self.send(group).await?;
@@ -91,22 +97,55 @@ impl Lane {
 
     /// The answers to the group's calls, when their writes are as durable as they are to be.
     async fn send(&self, group: &[Asked]) -> Result<Vec<RedisResult<Value>>, BackboneError> {
-        let wait = self.line.wait().await?;
-        let mut pipeline = Pipeline::with_capacity(group.len() + 1);
-        for asked in group {
-            pipeline.add_command(asked.call.clone());
-        }
-        let waits = wait_command(wait).map(|wait| pipeline.add_command(wait)).is_some();
-        let mut answers = self.line.ask(pipeline.ignore_errors()).await?;
-        if waits {
-            check_copies(wait, read(answers.pop().unwrap_or(Ok(Value::Nil)))?)?;
-        }
-        Ok(answers)
+        durable(&self.line, group.iter().map(|asked| &asked.call)).await
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Asked>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Does writes, and waits until they are as durable as they are to be.
+pub(super) async fn durable<'a>(
+    line: &Line,
+    calls: impl Iterator<Item = &'a Cmd>,
+) -> Result<Vec<RedisResult<Value>>, BackboneError> {
+    let mut followed_by = Wait::No;
+    let commands = |wait| {
+        followed_by = wait;
+        let mut pipeline = Pipeline::new();
+        for call in calls {
+            pipeline.add_command(call.clone());
+        }
+        if let Some(wait) = wait_command(wait) {
+            pipeline.add_command(wait);
+        }
+        pipeline.ignore_errors().clone()
+    };
+    let mut answers = line.ask_waiting(commands).await?;
+    if followed_by != Wait::No {
+        check_copies(followed_by, read(answers.pop().unwrap_or(Ok(Value::Nil)))?)?;
+    }
+    Ok(answers)
+}
+
+/// How many of those that wait go together; their bytes, in the order of their coming.
+fn group_size(bytes: impl Iterator<Item = usize>) -> usize {
+    let mut total = 0;
+    let fits = |bytes: &usize| {
+        total += bytes;
+        total <= GROUP_BYTES_MAX
+    };
+    let count = bytes.take(GROUP_MAX).take_while(fits).count();
+    count.max(1)
+}
+
+fn size(call: &Cmd) -> usize {
+    let bytes = |arg: redis::Arg<&[u8]>| match arg {
+        redis::Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
+    };
+    call.args_iter().map(bytes).sum()
 }
 
 fn wait_command(wait: Wait) -> Option<Cmd> {
@@ -134,10 +173,37 @@ fn check_copies(wait: Wait, copies: Value) -> Result<(), BackboneError> {
     }
 }
 
-fn is_function_missing(answer: &RedisResult<Value>) -> bool {
-    answer.as_ref().is_err_and(|error| error.to_string().contains("Function not found"))
-}
-
 fn cut_off() -> BackboneError {
     BackboneError::Unavailable { reason: "the write was cut off".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_has_neither_too_many_writes_nor_too_many_bytes() {
+        let group = |writes: &[usize]| group_size(writes.iter().copied());
+        assert_eq!(group(&[10, 20, 30]), 3);
+        assert_eq!(group(&[1; 1_000]), GROUP_MAX);
+        assert_eq!(group(&[GROUP_BYTES_MAX / 2; 5]), 2);
+        // Too large for any group: alone.
+        assert_eq!(group(&[GROUP_BYTES_MAX + 1, 1]), 1);
+    }
+
+    #[test]
+    fn an_answer_counts_when_its_copies_are_there() {
+        let copies = |counts: &[i64]| Value::Array(counts.iter().map(|count| Value::Int(*count)).collect());
+        let reason = |wait, copies| check_copies(wait, copies).unwrap_err().reason().to_owned();
+        assert_eq!(check_copies(Wait::Replicas(2), Value::Int(2)), Ok(()));
+        assert_eq!(check_copies(Wait::Replicas(1), Value::Int(3)), Ok(()));
+        assert_eq!(reason(Wait::Replicas(2), Value::Int(1)), "1 of 2 replicas have confirmed");
+        assert_eq!(check_copies(Wait::OwnDisk, copies(&[1, 0])), Ok(()));
+        assert!(reason(Wait::OwnDisk, copies(&[0, 3])).contains("disk"));
+        assert!(!check_copies(Wait::OwnDisk, Value::Int(1)).unwrap_err().may_retry());
+        let sent = |wait| wait_command(wait).map(|wait| String::from_utf8(wait.get_packed_command()).unwrap());
+        assert_eq!(sent(Wait::No), None);
+        assert!(sent(Wait::Replicas(2)).unwrap().contains("WAIT\r\n$1\r\n2\r\n$4\r\n1000"));
+        assert!(sent(Wait::OwnDisk).unwrap().contains("WAITAOF\r\n$1\r\n1\r\n$1\r\n0\r\n$4\r\n1000"));
+    }
 }

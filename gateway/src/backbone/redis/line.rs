@@ -1,8 +1,9 @@
 //! One connection that is made anew when it breaks, and what Redis's errors mean to those who ask.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use redis::{FromRedisValue, Pipeline, RedisError, RedisResult, Value};
+use redis::{ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::{Mutex, watch};
 
 use super::connector::{Connection, Connector};
@@ -45,36 +46,71 @@ impl HealthBoard {
 pub(super) struct Line {
     connector: Arc<Connector>,
     health: HealthBoard,
-    held: Mutex<Option<(u64, Connection)>>,
-    made: std::sync::atomic::AtomicU64,
+    held: Mutex<Option<Held>>,
+    made: AtomicU64,
+}
+
+/// A connection that stands.
+#[derive(Clone)]
+struct Held {
+    number: u64,
+    /// As [`Connector::doubts`] when it was made.
+    doubts: u64,
+    connection: Connection,
 }
 
 impl Line {
     pub(super) fn new(connector: Arc<Connector>, health: HealthBoard) -> Line {
-        Line { connector, health, held: Mutex::default(), made: std::sync::atomic::AtomicU64::new(0) }
+        Line { connector, health, held: Mutex::default(), made: AtomicU64::new(0) }
     }
 
     pub(super) fn connector(&self) -> &Connector {
         &self.connector
     }
 
-    /// Sends all commands at once and gives back each one's answer. An error says that the connection broke,
-    /// or could not be made: then nobody knows what became of the commands.
+    /// Sends commands at once that may run twice, and gives back each one's answer. A connection that turns out
+    /// to be broken is made anew for them, once.
     pub(super) async fn ask(&self, pipeline: &Pipeline) -> Result<Vec<RedisResult<Value>>, BackboneError> {
-        let asked = self.try_ask(pipeline).await;
-        if let Err(error) = &asked {
-            self.health.down(error);
+        let mut asked = self.try_ask(|_| pipeline.clone()).await;
+        if asked.as_ref().is_err_and(AskError::is_broken) {
+            asked = self.try_ask(|_| pipeline.clone()).await;
         }
-        asked
+        self.noted(asked)
     }
 
-    async fn try_ask(&self, pipeline: &Pipeline) -> Result<Vec<RedisResult<Value>>, BackboneError> {
-        let (number, mut held) = self.connection().await?;
-        match pipeline.query_async(&mut held.connection).await {
-            Ok(answers) => Ok(answers),
+    /// Sends all commands at once and gives back each one's answer. They hang on what writes on this very
+    /// connection are to be followed by. An error says that the connection broke, or could not be made: then
+    /// nobody knows what became of the commands.
+    pub(super) async fn ask_waiting(
+        &self,
+        commands: impl FnOnce(Wait) -> Pipeline,
+    ) -> Result<Vec<RedisResult<Value>>, BackboneError> {
+        let asked = self.try_ask(commands).await;
+        self.noted(asked)
+    }
+
+    fn noted<T>(&self, asked: Result<T, AskError>) -> Result<T, BackboneError> {
+        asked.map_err(|error| {
+            let error = error.meaning();
+            self.health.down(&error);
+            error
+        })
+    }
+
+    async fn try_ask(&self, commands: impl FnOnce(Wait) -> Pipeline) -> Result<Vec<RedisResult<Value>>, AskError> {
+        let held = self.held().await.map_err(AskError::NoConnection)?;
+        let mut connection = held.connection.connection;
+        let answers = commands(held.connection.wait).query_async::<Vec<RedisResult<Value>>>(&mut connection).await;
+        match answers {
+            Ok(answers) => {
+                if answers.iter().any(|answer| answer.as_ref().is_err_and(is_of_no_master)) {
+                    self.connector.doubt();
+                }
+                Ok(answers)
+            }
             Err(error) => {
-                self.give_up(number).await;
-                Err(meaning(&error))
+                self.give_up(held.number).await;
+                Err(AskError::Broken(error))
             }
         }
     }
@@ -87,35 +123,75 @@ impl Line {
         read(answer)
     }
 
-    /// What writes on the connection that is there now are to be followed by.
-    pub(super) async fn wait(&self) -> Result<Wait, BackboneError> {
-        Ok(self.connection().await?.1.wait)
+    /// Looks whether Redis is what it was when the connections to it were made; if not, all are made anew.
+    pub(super) async fn judge_anew(&self) -> Result<(), BackboneError> {
+        let held = self.held().await?;
+        let mut connection = held.connection.connection;
+        let judged = self.connector.judge(&mut connection).await;
+        if !matches!(&judged, Ok(wait) if *wait == held.connection.wait) {
+            self.connector.doubt();
+        }
+        judged.map(drop).map_err(BackboneError::from)
     }
 
     /// Makes the functions known again, where Redis has lost them.
     pub(super) async fn load_functions(&self) -> Result<(), BackboneError> {
-        let (_, mut held) = self.connection().await?;
-        self.connector.load(&mut held.connection).await.map_err(|error| meaning(&error))
+        let mut connection = self.held().await?.connection.connection;
+        self.connector.load(&mut connection).await.map_err(|error| meaning(&error))
     }
 
-    async fn connection(&self) -> Result<(u64, Connection), BackboneError> {
-        let mut held = self.held.lock().await;
-        if let Some((number, connection)) = &*held {
-            return Ok((*number, connection.clone()));
+    async fn held(&self) -> Result<Held, BackboneError> {
+        let mut place = self.held.lock().await;
+        let doubts = self.connector.doubts();
+        if let Some(held) = place.as_ref().filter(|held| held.doubts == doubts) {
+            return Ok(held.clone());
         }
+        *place = None;
         let connection = self.connector.connect().await?;
-        let number = self.made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        *held = Some((number, connection.clone()));
-        Ok((number, connection))
+        let held = Held { number: self.made.fetch_add(1, Ordering::Relaxed), doubts, connection };
+        *place = Some(held.clone());
+        Ok(held)
     }
 
     /// Lets go of a connection, unless that has been done.
     async fn give_up(&self, number: u64) {
-        let mut held = self.held.lock().await;
-        if held.as_ref().is_some_and(|(held, _)| *held == number) {
-            *held = None;
+        let mut place = self.held.lock().await;
+        if place.as_ref().is_some_and(|held| held.number == number) {
+            *place = None;
         }
     }
+}
+
+/// Why there are no answers.
+enum AskError {
+    NoConnection(BackboneError),
+    Broken(RedisError),
+}
+
+impl AskError {
+    fn is_broken(&self) -> bool {
+        matches!(self, AskError::Broken(error) if error.is_connection_dropped())
+    }
+
+    fn meaning(&self) -> BackboneError {
+        match self {
+            AskError::NoConnection(error) => error.clone(),
+            AskError::Broken(error) => meaning(error),
+        }
+    }
+}
+
+/// Whether an error says that there is no master at the other end, or not the one that was there.
+fn is_of_no_master(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown | ServerErrorKind::BusyLoading)
+    )
+}
+
+/// Whether an error says that Redis does not have our functions: nothing was done then.
+pub(super) fn is_function_missing(error: &RedisError) -> bool {
+    error.to_string().contains("Function not found")
 }
 
 /// An answer as the type that it must be of.
@@ -127,16 +203,20 @@ pub(super) fn read<T: FromRedisValue>(answer: RedisResult<Value>) -> Result<T, B
 
 /// What one of Redis's errors means to those who asked.
 pub(super) fn meaning(error: &RedisError) -> BackboneError {
+    let text = error.to_string();
     let reason = match error.code() {
         Some("OOM") => "Redis has no memory left; raise its maxmemory, or keep less (retention)".to_owned(),
         Some("MISCONF") => "Redis can't save to its disk and refuses writes; see its log".to_owned(),
         Some("READONLY") => "Redis has become a replica; waiting for a master".to_owned(),
-        Some("WRONGTYPE") => {
-            let what = "another program has written to our keys in Redis".to_owned();
-            return BackboneError::Damaged { what };
-        }
+        Some("WRONGTYPE") => return foreign(&text),
+        // Our functions read before they write, and fail only over what they did not write.
+        _ if text.contains("@user_function") => return foreign(&text),
         _ if error.is_timeout() => "Redis does not answer".to_owned(),
-        _ => format!("Redis: {error}"),
+        _ => format!("Redis: {text}"),
     };
     BackboneError::Unavailable { reason }
+}
+
+fn foreign(text: &str) -> BackboneError {
+    BackboneError::Damaged { what: format!("another program has changed our keys in Redis: {text}") }
 }

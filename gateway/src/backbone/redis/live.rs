@@ -21,7 +21,7 @@ use super::block_logic::decode;
 use super::connector::{Connection, Connector};
 use super::keys::RoomKeys;
 use super::line::{Line, meaning, read};
-use super::log::head_from;
+use super::log::{head, head_from};
 use crate::backbone::feed::{FEED_ITEMS_MAX, FeedItem};
 use crate::backbone::{BackboneError, LoggedEntry};
 
@@ -55,14 +55,24 @@ pub(super) struct Live {
 struct LiveLink {
     connection: Connection,
     pushes: mpsc::Receiver<PushInfo>,
-    overrun: Arc<AtomicBool>,
+    dropped: Arc<Dropped>,
+    /// As [`Connector::doubts`] when it was made.
+    doubts: u64,
+}
+
+/// What did not fit into the queue.
+#[derive(Default)]
+struct Dropped {
+    messages: AtomicBool,
+    /// What says how it stands with subscriptions, or the connection.
+    news: AtomicBool,
 }
 
 struct Listened {
     keys: RoomKeys,
     items: broadcast::Sender<FeedItem>,
     /// The last entry that came, or the head when readers were last told to look.
-    last: Option<Position>,
+    last: Position,
     /// Nothing has come since the last look.
     silent: bool,
 }
@@ -107,8 +117,10 @@ impl Live {
             self.disconnect();
         }
         subscribed?;
+        // Read after the subscription stands: what is not behind this position comes through it.
+        let last = head(&self.line, &keys).await?;
         let (items, receiver) = broadcast::channel(FEED_ITEMS_MAX);
-        self.rooms.insert(channel, Listened { keys, items, last: None, silent: true });
+        self.rooms.insert(channel, Listened { keys, items, last, silent: true });
         Ok(receiver)
     }
 
@@ -129,7 +141,11 @@ impl Live {
 
     fn take(&mut self, push: Option<PushInfo>) {
         let Some(push) = push else { return self.disconnect() };
-        if self.link.as_ref().is_some_and(|link| link.overrun.swap(false, Ordering::Relaxed)) {
+        let dropped = self.link.as_ref().map(|link| Arc::clone(&link.dropped)).unwrap_or_default();
+        if dropped.news.load(Ordering::Relaxed) {
+            return self.disconnect();
+        }
+        if dropped.messages.swap(false, Ordering::Relaxed) {
             debug!("More came from Redis than could be taken; rooms look into their logs.");
             self.rooms.values().for_each(Listened::hole);
         }
@@ -166,7 +182,8 @@ impl Live {
                 return self.disconnect();
             }
         }
-        if self.link.is_some() && self.look_at_heads().await.is_err() {
+        let doubted = self.link.as_ref().is_some_and(|link| link.doubts != self.connector.doubts());
+        if doubted || (self.link.is_some() && self.look_at_heads().await.is_err()) {
             self.disconnect();
         }
     }
@@ -202,25 +219,27 @@ impl Live {
 impl LiveLink {
     async fn connect(connector: &Connector) -> Result<LiveLink, BackboneError> {
         let (sender, pushes) = mpsc::channel(PUSHES_MAX);
-        let overrun = Arc::new(AtomicBool::new(false));
-        let lost = Arc::clone(&overrun);
+        let dropped = Arc::new(Dropped::default());
+        let noted = Arc::clone(&dropped);
         let push = move |info: PushInfo| match sender.try_send(info) {
             Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                lost.store(true, Ordering::Relaxed);
+            Err(mpsc::error::TrySendError::Full(info)) => {
+                let kind = if info.kind == PushKind::SMessage { &noted.messages } else { &noted.news };
+                kind.store(true, Ordering::Relaxed);
                 Ok(())
             }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(redis::aio::SendError),
         };
+        let doubts = connector.doubts();
         let connection = connector.connect_for_pushes(push).await?;
-        Ok(LiveLink { connection, pushes, overrun })
+        Ok(LiveLink { connection, pushes, dropped, doubts })
     }
 }
 
 impl Listened {
     fn entries(&mut self, entries: Vec<LoggedEntry>) {
         let Some(last) = entries.last() else { return };
-        self.last = Some(last.position);
+        self.last = last.position;
         self.silent = false;
         self.tell(FeedItem::Entries(entries.into()));
     }
@@ -231,8 +250,7 @@ impl Listened {
 
     /// `head` was read after a while without a message: what is between did not come.
     fn compare(&mut self, head: Position) {
-        let seen = self.last.replace(head);
-        if seen.is_some_and(|seen| seen != head) {
+        if std::mem::replace(&mut self.last, head) != head {
             self.hole();
         }
     }

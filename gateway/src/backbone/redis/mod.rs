@@ -139,6 +139,14 @@ impl RedisBackbone {
         &self.shared.lanes[at]
     }
 
+    async fn write(&self, agent: &AgentId, keys: &RoomKeys, call: Cmd) -> Result<Value, BackboneError> {
+        let answer = self.lane(agent).write(call).await;
+        answer.map_err(|error| match error {
+            BackboneError::Damaged { what } => BackboneError::Damaged { what: format!("{what} (in {keys}*)") },
+            unavailable @ BackboneError::Unavailable { .. } => unavailable,
+        })
+    }
+
     fn call(&self, function: Function, keys: &[String]) -> Cmd {
         let mut call = cmd("FCALL");
         call.arg(self.shared.library.name_of(function)).arg(keys.len()).arg(keys);
@@ -242,7 +250,7 @@ impl Backbone for RedisBackbone {
             let new = if is_repeat { seen.clone() } else { stored(&ledger) };
             let mut call = self.call(Function::Open, &[keys.ledgers()]);
             call.arg(agent.agent.as_str()).arg(seen).arg(new);
-            if is_done(&self.lane(agent).write(call).await?) {
+            if is_done(&self.write(agent, &keys, call).await?) {
                 return Ok(Opened::Granted(Box::new(ledger)));
             }
         }
@@ -254,7 +262,7 @@ impl Backbone for RedisBackbone {
             return Ok(Stepped::Refused);
         }
         let call = self.step_call(agent, step)?;
-        let answer = self.lane(agent).write(call).await?;
+        let answer = self.write(agent, &RoomKeys::new(&agent.room), call).await?;
         Ok(if is_done(&answer) { Stepped::Done } else { Stepped::Refused })
     }
 

@@ -1,5 +1,12 @@
 //! The engine on Redis through the conformance suite, and what only a server beyond the process can do to it.
 
+mod durability;
+mod faults;
+mod fitness;
+mod large;
+mod live;
+mod tls;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -9,17 +16,19 @@ use async_trait::async_trait;
 use lockgate_proto::time::UnixMicros;
 use lockgate_runtime::Supervisor;
 use lockgate_tests::redis::Redis;
+use lockgate_tests::wait;
 use tempfile::TempDir;
 
 use super::keys::RoomKeys;
-use super::{RedisBackbone, RedisOptions};
-use crate::backbone::conformance::{Keep, LEASE, World, conformance_suite, room};
-use crate::backbone::{Backbone, Retention};
+use super::{ConnectError, RedisBackbone, RedisOptions};
+use crate::backbone::conformance::agent::{Agent, room};
+use crate::backbone::conformance::{Keep, LEASE, World, conformance_suite};
+use crate::backbone::{Backbone, BackboneError, Health, NewEntry, Retention, Stepped};
 
 /// Distinct stamps for all stores of the test process: no history repeats another's.
 static DRAWN: AtomicU64 = AtomicU64::new(1);
 
-pub(super) fn options(url: &str, keep: Keep, now: &Arc<AtomicI64>) -> RedisOptions {
+fn options(url: &str, keep: Keep, now: &Arc<AtomicI64>) -> RedisOptions {
     let now = Arc::clone(now);
     let random = Box::new(|buffer: &mut [u8]| {
         for stamp in buffer.chunks_mut(8) {
@@ -59,12 +68,77 @@ impl RedisWorld {
     }
 }
 
-pub(super) fn start(folder: &Path) -> Redis {
+fn start(folder: &Path) -> Redis {
     Redis::start(&folder.join("redis")).unwrap()
 }
 
-pub(super) async fn open(redis: &Redis, keep: Keep, now: &Arc<AtomicI64>) -> RedisBackbone {
+async fn open(redis: &Redis, keep: Keep, now: &Arc<AtomicI64>) -> RedisBackbone {
     RedisBackbone::open(options(&redis.url(), keep, now), &Supervisor::new()).await.unwrap()
+}
+
+/// An engine with what a test sets.
+async fn open_with(url: &str, set: impl FnOnce(&mut RedisOptions)) -> Result<RedisBackbone, ConnectError> {
+    let mut options = options(url, Keep::default(), &Arc::new(AtomicI64::new(0)));
+    set(&mut options);
+    RedisBackbone::open(options, &Supervisor::new()).await
+}
+
+async fn connect(url: &str) -> Arc<dyn Backbone> {
+    Arc::new(open_with(url, |_| {}).await.unwrap())
+}
+
+/// Looks again and again until there is something to see.
+async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let seen = tokio::time::timeout(wait::PATIENCE, async {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tick.tick().await;
+        }
+    });
+    seen.await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
+/// Asks for the step as a session does: the same again, until its outcome is known.
+async fn stepped(agent: &Agent, n: u64, entries: &[NewEntry]) -> Stepped {
+    let ask = || async {
+        match agent.ask(n, entries.to_vec()).await {
+            Ok(stepped) => Some(stepped),
+            Err(error) if error.may_retry() => None,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    eventually("the step's outcome", ask).await
+}
+
+/// Waits until the replica has what the master has now.
+fn has_all_of(replica: &Redis, master: &Redis) {
+    let offset = |redis: &Redis, field| redis.info("replication", field).ok();
+    wait::until("the replica has all", wait::PATIENCE, || {
+        (offset(master, "master_repl_offset")? == offset(replica, "slave_repl_offset")?).then_some(())
+    })
+    .unwrap();
+}
+
+async fn down(backbone: &dyn Backbone, why: &str) {
+    let health = backbone.health();
+    // Another reason may stand there first, and a change of reason alone wakes nobody.
+    let is_down = |health: &Health| matches!(health, Health::Down { reason } if reason.contains(why));
+    eventually(why, || std::future::ready(is_down(&health.borrow()).then_some(()))).await;
+}
+
+async fn up(backbone: &dyn Backbone) {
+    let mut health = backbone.health();
+    tokio::time::timeout(wait::PATIENCE, health.wait_for(|health| *health == Health::Up)).await.unwrap().unwrap();
+}
+
+fn reason(outcome: &Result<Stepped, BackboneError>) -> &str {
+    match outcome {
+        Err(BackboneError::Unavailable { reason }) => reason,
+        other => panic!("expected a step that may be asked again, got {other:?}"),
+    }
 }
 
 #[async_trait]

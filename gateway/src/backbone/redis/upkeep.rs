@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::cmd;
+use redis::{Cmd, Pipeline, RedisResult, Value, cmd};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::keys::{self, PROBE, log_keys};
+use super::lane::durable;
 use super::library::Function;
-use super::line::{HealthBoard, Line};
+use super::line::{HealthBoard, Line, is_function_missing, read};
 use super::options::RedisOptions;
 use crate::backbone::{BackboneError, Clock, Retention};
 
-/// Redis is asked so often whether it is there, and while it refuses writes, to take one.
+/// Redis is asked so often what it is like, and to take a write.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a probe's key lives: nobody reads it.
@@ -49,11 +50,15 @@ impl Upkeep {
         let mut trim_at = Instant::now() + self.maintenance_interval;
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             self.probe().await;
-            if trim_at <= Instant::now() && self.health.is_up() {
+            if trim_at <= Instant::now() {
+                // Also while writes are refused: it may be for want of the memory that this frees.
                 // Others trim as well; that one is cut off by the end of the process harms nobody.
                 match stop.run_until_cancelled(self.trim_all()).await {
                     Some(Ok(())) => {}
-                    Some(Err(error)) => warn!(%error, "Cannot drop old entries; trying again."),
+                    Some(Err(error)) if self.health.is_up() => {
+                        warn!(%error, "Cannot drop old entries; trying again.");
+                    }
+                    Some(Err(error)) => debug!(%error, "Cannot drop old entries; trying again."),
                     None => return,
                 }
                 trim_at = Instant::now() + self.maintenance_interval;
@@ -61,17 +66,19 @@ impl Upkeep {
         }
     }
 
-    /// Notes when Redis goes away, and when it takes writes again.
+    /// Notes when Redis goes away, is set up or placed differently, and when it takes writes again.
     async fn probe(&self) {
-        let command = if self.health.is_up() {
-            cmd("PING")
-        } else {
-            cmd("SET").arg(PROBE).arg(1).arg("EX").arg(PROBE_LIFE_SECONDS).take()
-        };
-        match self.line.ask_one::<redis::Value>(command).await {
-            Ok(_) => self.health.up(),
+        match self.try_probe().await {
+            Ok(()) => self.health.up(),
             Err(error) => self.health.down(&error),
         }
+    }
+
+    async fn try_probe(&self) -> Result<(), BackboneError> {
+        self.line.judge_anew().await?;
+        let write = cmd("SET").arg(PROBE).arg(1).arg("EX").arg(PROBE_LIFE_SECONDS).take();
+        let answer = durable(&self.line, std::iter::once(&write)).await?.pop().unwrap_or(Ok(Value::Nil));
+        read::<Value>(answer).map(drop)
     }
 
     /// Drops all that retention wants dropped, in all rooms: nobody may be in them any more.
@@ -99,10 +106,23 @@ impl Upkeep {
             let mut call = cmd("FCALL");
             call.arg(self.line.connector().library.name_of(Function::Trim)).arg(2).arg(&head).arg(log);
             call.arg(horizon.as_deref().unwrap_or("")).arg(most.as_deref().unwrap_or("")).arg(SLICE_STEPS);
-            if self.line.ask_one::<u32>(call).await? == 0 {
+            let answer = match self.call(&call).await? {
+                Err(error) if is_function_missing(&error) => {
+                    self.line.load_functions().await?;
+                    self.call(&call).await?
+                }
+                answer => answer,
+            };
+            if read::<u32>(answer)? == 0 {
                 return Ok(());
             }
         }
+    }
+
+    async fn call(&self, call: &Cmd) -> Result<RedisResult<Value>, BackboneError> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(call.clone()).ignore_errors();
+        Ok(self.line.ask(&pipeline).await?.pop().unwrap_or(Ok(Value::Nil)))
     }
 }
 
