@@ -38,6 +38,13 @@ pub const EPOCHS_HELD_MAX: usize = 1_024;
 /// Most gaps in one Publish.
 pub const PUBLISH_GAPS_MAX: usize = 256;
 
+/// What a gap weighs against the credit in bytes: the most that one is in a frame.
+pub const GAP_BYTES: u64 = 64;
+
+/// One step of an agent's session takes up no further Publish once it has so many entries; the rest is the next
+/// one's, so that all agents get their turn.
+pub const STEP_ENTRIES_TARGET: usize = 2_048;
+
 /// Longest free text in a frame: a build, a reason, an address.
 pub const TEXT_BYTES_MAX: usize = 512;
 
@@ -47,10 +54,11 @@ pub const GATEWAYS_MAX: usize = 32;
 /// Largest encoded entry: a record and its header.
 pub const ENTRY_BYTES_MAX: usize = RECORD_BYTES_MAX + 1024;
 
-/// Credit that a gateway gives unless it is configured otherwise: bytes of records not yet acknowledged.
+/// Credit that a gateway gives unless it is configured otherwise: bytes of records, and of gaps by [`GAP_BYTES`], that
+/// are not yet acknowledged.
 pub const WINDOW_BYTES: u64 = 1024 * 1024;
 
-/// The same in records.
+/// The same in records and gaps.
 pub const WINDOW_RECORDS: u64 = 8_192;
 
 /// Most ranges that a ledger keeps of one lane; an agent that makes more breaks the protocol.
@@ -102,6 +110,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(35);
 
 const _: () = assert!(RECORD_BYTES_MAX * 2 <= EDGE_MESSAGE_BYTES_MAX);
 const _: () = assert!(PUBLISH_BYTES_TARGET * 2 <= EDGE_MESSAGE_BYTES_MAX);
+// What an agent sent that does not count its gaps fits into what a gateway allows beyond the credit.
+const _: () = assert!(PUBLISH_GAPS_MAX < PUBLISH_RECORDS_MAX);
+const _: () = assert!(PUBLISH_GAPS_MAX as u64 * GAP_BYTES <= PUBLISH_BYTES_TARGET as u64);
 const _: () = assert!(PING_INTERVAL.as_millis() * 2 < IDLE_TIMEOUT.as_millis());
 
 /// What an instance says of who is in a room stands for so long; it says it again three times as often. Longer than

@@ -4,3 +4,4 @@ pub mod agent;
 pub mod close;
 pub mod frame;
 pub mod gateway;
+mod load;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use lockgate_proto::gap::Gap;
-use lockgate_proto::limits::{BACKLOG_WINDOW, PUBLISH_BYTES_TARGET};
+use lockgate_proto::limits::{BACKLOG_WINDOW, GAP_BYTES, PUBLISH_BYTES_TARGET};
 use lockgate_proto::link::agent::Action;
 use lockgate_proto::link::frame::{Ack, AgentFrame, EpochSettled, LinkLimits, Publish};
 use lockgate_proto::ranges::{RangeSet, SeqRange};
@@ -114,14 +114,11 @@ impl Watch {
             self.taken[publish.lane.index()]
                 .extend(publish.records.iter().filter_map(|record| SeqRange::one(record.seq)));
         }
-        let in_flight: u64 = self.in_flight.iter().map(bytes).sum();
-        let records: usize = self.in_flight.iter().map(|publish| publish.records.len()).sum();
-        if records > 0 {
-            prop_assert!(in_flight + bytes(publish) <= self.limits.window_bytes, "beyond the credit of bytes");
-            prop_assert!(
-                (records + publish.records.len()) as u64 <= self.limits.window_records,
-                "beyond the credit of records"
-            );
+        if !self.in_flight.is_empty() {
+            let all = self.in_flight.iter().chain([publish]).map(weight);
+            let (bytes, records) = all.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            prop_assert!(bytes <= self.limits.window_bytes, "beyond the credit of bytes");
+            prop_assert!(records <= self.limits.window_records, "beyond the credit of records");
         }
         let backlog: u64 = self.in_flight.iter().filter(|publish| publish.backlog).map(bytes).sum();
         if publish.backlog && backlog > 0 {
@@ -137,6 +134,12 @@ impl Watch {
         self.in_flight.push(publish.clone());
         Ok(())
     }
+}
+
+/// What it costs of the credit, in bytes and in records.
+fn weight(publish: &Publish) -> (u64, u64) {
+    let gaps = publish.gaps.len() as u64;
+    (bytes(publish) + gaps * GAP_BYTES, publish.records.len() as u64 + gaps)
 }
 
 fn bytes(publish: &Publish) -> u64 {

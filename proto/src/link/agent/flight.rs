@@ -8,6 +8,7 @@ use crate::limits::{
     BACKLOG_BATCH_BYTES, BACKLOG_BATCH_BYTES_MIN, BACKLOG_BATCH_TIME, BACKLOG_WINDOW, PUBLISH_BYTES_TARGET,
 };
 use crate::link::frame::LinkLimits;
+use crate::link::load::Load;
 use crate::ranges::RangeSet;
 use crate::seq::{Epoch, Lane};
 use crate::time::MonoTime;
@@ -17,10 +18,18 @@ pub(super) struct Sent {
     pub(super) epoch: Epoch,
     pub(super) lane: Lane,
     pub(super) numbers: RangeSet,
-    pub(super) bytes: u64,
-    pub(super) records: u64,
-    pub(super) backlog: bool,
+    pub(super) load: Load,
+    pub(super) what: What,
     pub(super) at: MonoTime,
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Live,
+    Backlog,
+    /// Too few bytes to say anything of what the link carries.
+    Gaps,
 }
 
 #[derive(Clone, Debug)]
@@ -62,7 +71,7 @@ impl Flight {
     }
 
     pub(super) fn has_gaps(&self) -> bool {
-        self.sent.iter().any(|sent| sent.records == 0)
+        self.sent.iter().any(|sent| sent.what == What::Gaps)
     }
 
     /// Takes out what the lane's gateway has settled.
@@ -72,8 +81,8 @@ impl Flight {
         self.sent.retain(|sent| {
             let mine = (sent.epoch, sent.lane) == (lane.epoch, lane.lane);
             let done = mine && sent.numbers.difference(&lane.told).is_empty();
-            if done {
-                bytes = bytes.saturating_add(sent.bytes);
+            if done && sent.what != What::Gaps {
+                bytes = bytes.saturating_add(sent.load.bytes);
                 began = began.min(sent.at);
                 *batch_bytes = batch_after(*batch_bytes, now.since(sent.at).saturating_sub(round_trip), sent);
             }
@@ -88,14 +97,10 @@ impl Flight {
         }
     }
 
-    fn bytes(&self) -> u64 {
-        self.sent.iter().map(|sent| sent.bytes).sum()
-    }
-
-    /// Bytes and records that the gateway's credit still allows.
-    pub(super) fn credit(&self, limits: &LinkLimits) -> (u64, u64) {
-        let records: u64 = self.sent.iter().map(|sent| sent.records).sum();
-        (limits.window_bytes.saturating_sub(self.bytes()), limits.window_records.saturating_sub(records))
+    /// What the gateway's credit still allows.
+    pub(super) fn credit(&self, limits: &LinkLimits) -> Load {
+        let in_flight = self.sent.iter().fold(Load::default(), |sum, sent| sum.plus(sent.load));
+        Load::window(limits).minus(in_flight)
     }
 
     /// Bytes of backlog that may be added. Never so much that it could hold up live records: no more in
@@ -105,7 +110,8 @@ impl Flight {
         while self.acked.front().is_some_and(|(at, _)| now.since(*at) > BACKLOG_WINDOW) {
             self.acked.pop_front();
         }
-        let in_flight: u64 = self.sent.iter().filter(|sent| sent.backlog).map(|sent| sent.bytes).sum();
+        let in_flight: u64 =
+            self.sent.iter().filter(|sent| sent.what == What::Backlog).map(|sent| sent.load.bytes).sum();
         let recent: u64 = self.acked.iter().map(|(_, bytes)| bytes).sum();
         let room = recent.max(self.batch_bytes).min(limits.window_bytes / 4 * 3).max(1);
         room.saturating_sub(in_flight)
@@ -114,14 +120,15 @@ impl Flight {
 
 /// A batch that came through quickly lets the next one be larger, one that took long makes it smaller.
 fn batch_after(batch_bytes: u64, took: Duration, sent: &Sent) -> u64 {
-    if !sent.backlog || sent.bytes == 0 {
+    let bytes = sent.load.bytes;
+    if sent.what != What::Backlog || bytes == 0 {
         return batch_bytes;
     }
     if took > BACKLOG_BATCH_TIME {
-        let carried = u128::from(sent.bytes) * BACKLOG_BATCH_TIME.as_micros() / took.as_micros();
+        let carried = u128::from(bytes) * BACKLOG_BATCH_TIME.as_micros() / took.as_micros();
         return u64::try_from(carried).unwrap_or(batch_bytes).clamp(BACKLOG_BATCH_BYTES_MIN, batch_bytes);
     }
-    let filled = sent.bytes.saturating_mul(2) >= batch_bytes;
+    let filled = bytes.saturating_mul(2) >= batch_bytes;
     if filled && took <= BACKLOG_BATCH_TIME / 2 {
         batch_bytes.saturating_mul(2).min(PUBLISH_BYTES_TARGET as u64)
     } else {

@@ -1,14 +1,16 @@
 //! Which record is read and sent next: events before telemetry, live before backlog, the oldest
 //! backlog first; within credit, and backlog within what could be acknowledged.
 
-use super::flight::Sent;
+use super::flight::{Sent, What};
 use super::machine::{AgentLink, Phase};
 use super::{Action, ReadId, ReadRecord};
 use crate::gap::{Gap, GapReason, TimeSpan};
 use crate::limits::{
-    PUBLISH_BYTES_TARGET, PUBLISH_GAPS_MAX, PUBLISH_OVERHEAD_BYTES, PUBLISH_RECORDS_MAX, RECORD_OVERHEAD_BYTES,
+    GAP_BYTES, PUBLISH_BYTES_TARGET, PUBLISH_GAPS_MAX, PUBLISH_OVERHEAD_BYTES, PUBLISH_RECORDS_MAX,
+    RECORD_OVERHEAD_BYTES,
 };
 use crate::link::frame::{AgentFrame, Publish, SequencedRecord};
+use crate::link::load::Load;
 use crate::ranges::{RangeSet, SeqRange};
 use crate::seq::{Epoch, Lane, Seq};
 use crate::time::MonoTime;
@@ -150,7 +152,7 @@ impl AgentLink {
     }
 
     fn room(&mut self, now: MonoTime, slot: Slot) -> u64 {
-        let (bytes, records) = self.flight.credit(&self.limits);
+        let Load { bytes, records } = self.flight.credit(&self.limits);
         let credit = if self.flight.is_empty() && self.slots.is_empty() {
             // However small the window is, one record always goes.
             bytes.max(1)
@@ -193,7 +195,7 @@ impl AgentLink {
 
     /// Parts an answer into what is sent, what nobody wants any more and what nobody can take.
     fn sort(&mut self, read: &Read, records: Vec<ReadRecord>, actions: &mut Vec<Action>) -> Sorted {
-        let (mut bytes_left, mut records_left) = self.flight.credit(&self.limits);
+        let Load { bytes: mut bytes_left, records: mut records_left } = self.flight.credit(&self.limits);
         let must_go = self.flight.is_empty();
         let record_bytes_max = self.record_bytes_max();
         let horizon = self.horizon;
@@ -258,39 +260,34 @@ impl AgentLink {
         let numbers: RangeSet = records.iter().filter_map(|record| SeqRange::one(record.seq)).collect();
         state.accounted.union_with(&numbers);
         let last = state.last;
+        let publish = Publish { epoch: read.epoch, lane: read.lane, records, backlog, gaps: Vec::new(), last };
         self.flight.add(Sent {
             epoch: read.epoch,
             lane: read.lane,
             numbers,
-            bytes: records.iter().map(|record| record.record.len() as u64).sum(),
-            records: records.len() as u64,
-            backlog,
+            load: Load::of(&publish),
+            what: if backlog { What::Backlog } else { What::Live },
             at: now,
         });
-        let publish = Publish { epoch: read.epoch, lane: read.lane, records, backlog, gaps: Vec::new(), last };
         actions.push(Action::Send(AgentFrame::Publish(publish)));
     }
 
-    /// Tells losses, one frame of them at a time.
+    /// Tells losses, one frame of them at a time, and no more than credit allows; however small that is, one always goes.
     fn tell_gaps(&mut self, now: MonoTime, actions: &mut Vec<Action>) {
         if self.flight.has_gaps() || self.phase != Phase::Up {
             return;
         }
+        let credit = self.flight.credit(&self.limits);
+        let allowed = usize::try_from(credit.records.min(credit.bytes / GAP_BYTES)).unwrap_or(usize::MAX);
+        let most = allowed.max(usize::from(self.flight.is_empty())).min(PUBLISH_GAPS_MAX);
         let mut gaps: Vec<Gap> = Vec::new();
         let mut sent = Vec::new();
         for lane in self.lanes_mut() {
-            let taken = lane.take_gaps(PUBLISH_GAPS_MAX.saturating_sub(gaps.len()));
+            let taken = lane.take_gaps(most.saturating_sub(gaps.len()));
             if !taken.is_empty() {
                 let numbers = taken.iter().map(|gap| gap.range).collect();
-                sent.push(Sent {
-                    epoch: lane.epoch,
-                    lane: lane.lane,
-                    numbers,
-                    bytes: 0,
-                    records: 0,
-                    backlog: true,
-                    at: now,
-                });
+                let load = Load::of_gaps(taken.len());
+                sent.push(Sent { epoch: lane.epoch, lane: lane.lane, numbers, load, what: What::Gaps, at: now });
                 gaps.extend(taken);
             }
         }

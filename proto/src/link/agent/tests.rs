@@ -314,6 +314,24 @@ fn what_the_queue_no_longer_has_is_told_as_a_gap() {
 }
 
 #[test]
+fn gaps_are_told_within_the_credit_and_one_always_is() {
+    let mut desk = Desk::new();
+    desk.limits.window_records = 3;
+    let mut holey = held(Epoch(7), 9);
+    holey.lanes[T.index()].held = set(&[(2, 2), (4, 4), (6, 6), (8, 8)]);
+    desk.connect(vec![holey.clone(), held(CURRENT, 0)], Vec::new(), Vec::new());
+    let evicted = |seq| (Epoch(7), range(seq, seq), GapReason::Evicted);
+    assert_eq!(desk.told_gaps(), [evicted(1), evicted(3), evicted(5)]);
+    assert_eq!(desk.asked(), [], "nothing else fits");
+    desk.ack(Epoch(7), &[(1, 1), (3, 3), (5, 5)]);
+    assert_eq!(desk.told_gaps()[3..], [evicted(7), evicted(9)]);
+    let mut narrow = Desk::new();
+    narrow.limits.window_bytes = 1;
+    narrow.connect(vec![holey, held(CURRENT, 0)], Vec::new(), Vec::new());
+    assert_eq!(narrow.told_gaps(), [evicted(1)]);
+}
+
+#[test]
 fn what_nobody_wants_any_more_is_told_as_aged() {
     let mut desk = Desk::new();
     desk.horizon = Some(UnixMicros(1_001));

@@ -180,6 +180,11 @@ impl Intake {
         self.alarms.push(Alarm::Rejected { origin, reason });
     }
 
+    /// How many entries the step has by now.
+    pub(super) fn entries(&self) -> usize {
+        self.entries.len() + self.lost.len() + self.withdrawn.len()
+    }
+
     /// Adds the entries that tell of gaps; to be called once, when all is taken in.
     pub(super) fn tell_gaps(&mut self, agent: &AgentName) {
         let told = [(EntryKind::GapWithdrawn, &mut self.withdrawn), (EntryKind::Gap, &mut self.lost)];

@@ -8,11 +8,12 @@ use super::intake::{Found, Intake};
 use super::{Action, Alarm, EdgeConfig, Input, Now, Step};
 use crate::ids::SessionId;
 use crate::ledger::{HearError, Ledger};
-use crate::limits::{HELLO_TIMEOUT, PUBLISH_RECORDS_MAX};
+use crate::limits::{HELLO_TIMEOUT, PUBLISH_RECORDS_MAX, STEP_ENTRIES_TARGET};
 use crate::link::close::CloseCode;
 use crate::link::frame::{
     Ack, AgentFrame, EpochSettled, GatewayFrame, GoAway, Hello, LinkLimits, Publish, Reject, Welcome,
 };
+use crate::link::load::Load;
 use crate::seq::{Epoch, Lane};
 
 /// First wait before the backbone is asked the same again; doubles up to [`RETRY_MAX`].
@@ -57,27 +58,6 @@ struct Flight {
 enum Reply {
     Welcome,
     Ack { touched: Vec<(Epoch, Lane)>, rejects: Vec<Reject> },
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Load {
-    bytes: u64,
-    records: u64,
-}
-
-impl Load {
-    fn of(publish: &Publish) -> Load {
-        let bytes: usize = publish.records.iter().map(|record| record.record.len()).sum();
-        Load { bytes: bytes as u64, records: publish.records.len() as u64 }
-    }
-
-    fn plus(self, other: Load) -> Load {
-        Load { bytes: self.bytes.saturating_add(other.bytes), records: self.records.saturating_add(other.records) }
-    }
-
-    fn window(limits: &LinkLimits) -> Load {
-        Load { bytes: limits.window_bytes, records: limits.window_records }
-    }
 }
 
 impl EdgeSession {
@@ -218,12 +198,10 @@ impl EdgeSession {
     fn check_publish(&self, publish: &Publish) -> Result<(), String> {
         let in_flight = self.flight.as_ref().map_or(Load::default(), |flight| flight.load);
         let load = self.gathered_load.plus(in_flight).plus(Load::of(publish));
-        let bytes_max = self.window.bytes.saturating_add(self.config.limits.message_bytes_max as u64);
-        let records_max = self.window.records.saturating_add(PUBLISH_RECORDS_MAX as u64);
-        // A Publish without records costs as much as one record.
-        let frames = self.gathered.len() as u64;
-        if load.bytes > bytes_max || load.records.max(frames) > records_max {
-            return Err(format!("beyond its credit: {} bytes, {} records in flight", load.bytes, load.records));
+        let message = Load { bytes: self.config.limits.message_bytes_max as u64, records: PUBLISH_RECORDS_MAX as u64 };
+        if !load.fits(self.window.plus(message)) {
+            let Load { bytes, records } = load;
+            return Err(format!("beyond its credit: {bytes} bytes, {records} records and gaps in flight"));
         }
         let mut named = std::iter::once(publish.epoch).chain(publish.gaps.iter().map(|gap| gap.epoch));
         if let Some(epoch) = named.find(|epoch| !self.ledger.knows(*epoch)) {
@@ -241,12 +219,15 @@ impl EdgeSession {
             return;
         }
         let mut intake = Intake::new(self.ledger.clone(), std::mem::take(&mut self.found), now.wall);
-        for publish in std::mem::take(&mut self.gathered) {
+        let mut load = Load::default();
+        while intake.entries() < STEP_ENTRIES_TARGET {
+            let Some(publish) = self.gathered.pop_front() else { break };
+            load = load.plus(Load::of(&publish));
             if let Err(error) = intake.publish(&self.config, publish) {
                 return self.close(CloseCode::BadFrame, error.to_string(), actions);
             }
         }
-        let load = std::mem::take(&mut self.gathered_load);
+        self.gathered_load = self.gathered_load.minus(load);
         self.start_step(intake, load, false, actions);
     }
 
@@ -324,8 +305,7 @@ impl EdgeSession {
 
     fn on_limits(&mut self, limits: LinkLimits, actions: &mut Vec<Action>) {
         self.config.limits = limits;
-        self.window.bytes = self.window.bytes.max(limits.window_bytes);
-        self.window.records = self.window.records.max(limits.window_records);
+        self.window = self.window.max(Load::window(&limits));
         let ack = Ack { limits: Some(limits), ..Ack::default() };
         self.send_if_open(GatewayFrame::Ack(ack), actions);
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::convert::encode_record;
 use crate::gap::{Gap, GapReason, TimeSpan};
 use crate::ids::{DeviceName, MetricName, Site};
+use crate::limits::{PUBLISH_GAPS_MAX, PUBLISH_RECORDS_MAX, STEP_ENTRIES_TARGET};
 use crate::link::frame::{EpochHeld, Hello, LaneHeld, Publish, SequencedRecord, Welcome};
 use crate::ranges::{RangeSet, SeqRange};
 use crate::reading::{Quality, Value};
@@ -334,4 +335,54 @@ fn an_unreachable_backbone_is_asked_again_less_and_less_often() {
     assert_eq!(waits, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
     let opens = desk.others.iter().filter(|action| matches!(action, Action::OpenSession { .. })).count();
     assert_eq!(opens, 9);
+}
+
+/// One lost number each, for another reason than their neighbours': each becomes an entry of its own.
+fn single_gaps(from: u64, count: u64) -> Vec<Gap> {
+    let gap = |seq: u64| {
+        let reason = if seq.is_multiple_of(2) { GapReason::Power } else { GapReason::Corrupt };
+        Gap { reason, ..lost(CURRENT, seq, seq) }
+    };
+    (from..from + count).map(gap).collect()
+}
+
+#[test]
+fn gaps_are_paid_for_like_records() {
+    let mut desk = Desk::new(Ledger::new());
+    desk.hello(vec![held(CURRENT, &[])], Vec::new());
+    let each = PUBLISH_GAPS_MAX as u64;
+    let limits = LinkLimits::default();
+    let most = (limits.window_records + PUBLISH_RECORDS_MAX as u64) / each;
+    for at in 0..most {
+        desk.publish(publish(CURRENT, Vec::new(), single_gaps(1 + at * each, each)));
+    }
+    assert_eq!(desk.closed(), None);
+    desk.publish(publish(CURRENT, Vec::new(), single_gaps(1 + most * each, each)));
+    assert_eq!(desk.closed(), Some(CloseCode::BadFrame));
+    assert!(
+        desk.others.iter().any(|action| matches!(action, Action::Close { why, .. } if why.contains("gaps in flight")))
+    );
+}
+
+#[test]
+fn one_step_takes_up_no_more_than_its_share_and_the_next_ones_the_rest() {
+    let mut desk = Desk::new(Ledger::new());
+    desk.hello(vec![held(CURRENT, &[])], Vec::new());
+    let each = PUBLISH_GAPS_MAX as u64;
+    for at in 0..24 {
+        desk.publish(publish(CURRENT, Vec::new(), single_gaps(1 + at * each, each)));
+    }
+    let mut told = 0;
+    while !desk.steps.is_empty() {
+        let entries = desk.done().entries.len();
+        assert!(entries < STEP_ENTRIES_TARGET + PUBLISH_GAPS_MAX, "{entries} entries in one step");
+        told += entries as u64;
+    }
+    assert_eq!(told, 24 * each);
+    assert_eq!(desk.acked().last(), Some(&set(&[(1, 24 * each)])));
+    // All of it is paid back: the whole credit is there again.
+    for at in 24..48 {
+        desk.publish(publish(CURRENT, Vec::new(), single_gaps(1 + at * each, each)));
+    }
+    assert_eq!(desk.closed(), None);
 }
