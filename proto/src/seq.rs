@@ -63,6 +63,9 @@ impl Seq {
     pub const NONE: Seq = Seq(0);
     /// The first record's number.
     pub const FIRST: Seq = Seq(1);
+    /// The highest number that a record can have: more than any start of an agent gives, and so few that the sums of
+    /// tens of thousands of lanes are exact.
+    pub const LAST: Seq = Seq(1 << 48);
     /// Above every record's number; the end of a range whose end nobody knows.
     pub const MAX: Seq = Seq(u64::MAX);
 

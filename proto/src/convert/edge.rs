@@ -153,9 +153,10 @@ fn held_from_wire(held: wire::EpochHeld) -> Result<EpochHeld, ConvertError> {
     for lane in held.lanes {
         let ranges = set_from_wire("epochs.lanes.held", lane.held, SETTLED_RANGES_MAX)?;
         let last = Seq::new(lane.last);
-        if last < ranges.last() || last == Seq::MAX {
-            return Err(ConvertError::Invalid { field: "epochs.lanes.last", problem: "is no number of a record" });
+        if last < ranges.last() {
+            return Err(ConvertError::Invalid { field: "epochs.lanes.last", problem: "is below what is held" });
         }
+        check_last("epochs.lanes.last", last)?;
         lanes[lane_from_wire(lane.lane)?.index()] = LaneHeld { held: ranges, last };
     }
     Ok(EpochHeld { epoch: Epoch(held.epoch), lanes })
@@ -189,9 +190,7 @@ fn publish_from_wire(publish: wire::Publish) -> Result<Publish, ConvertError> {
         before = seq;
         records.push(SequencedRecord { seq, record: record.record });
     }
-    if last == Seq::MAX {
-        return Err(ConvertError::Invalid { field: "last", problem: "is no number of a record" });
-    }
+    check_last("last", last)?;
     Ok(Publish {
         epoch: Epoch(publish.epoch),
         lane: lane_from_wire(publish.lane)?,
@@ -204,7 +203,19 @@ fn publish_from_wire(publish: wire::Publish) -> Result<Publish, ConvertError> {
 
 fn gaps_from_wire(gaps: &[wire::Gap], max: usize) -> Result<Vec<Gap>, ConvertError> {
     at_most("gaps", gaps.len(), max)?;
-    gaps.iter().map(gap_from_wire).collect()
+    let gap = |gap: &wire::Gap| {
+        let gap = gap_from_wire(gap)?;
+        if !gap.is_unbounded() {
+            check_last("gaps.range", gap.range.last())?;
+        }
+        Ok(gap)
+    };
+    gaps.iter().map(gap).collect()
+}
+
+fn check_last(field: &'static str, last: Seq) -> Result<(), ConvertError> {
+    const PROBLEM: &str = "is above 2^48, the highest number that a record can have";
+    if last > Seq::LAST { Err(ConvertError::Invalid { field, problem: PROBLEM }) } else { Ok(()) }
 }
 
 fn welcome_to_wire(welcome: &Welcome) -> wire::Welcome {

@@ -9,7 +9,7 @@ use super::*;
 use crate::entry::{AgentGap, Entry, EntryBody, EntryHeader, Origin};
 use crate::gap::{Gap, GapReason, TimeSpan};
 use crate::ids::{AgentName, DeviceName, MetricName};
-use crate::link::frame::{AgentFrame, Publish, SequencedRecord};
+use crate::link::frame::{AgentFrame, EpochHeld, Hello, LaneHeld, Publish, SequencedRecord};
 use crate::position::{Offset, Position, Stamp};
 use crate::ranges::SeqRange;
 use crate::reading::{Quality, Reading, Value};
@@ -144,6 +144,63 @@ fn a_record_with_more_than_its_body_is_refused() {
         let problem = "is more than one body";
         assert_eq!(decode_record(forged.into()), Err(ConvertError::Invalid { field: "record", problem }));
     }
+}
+
+#[test]
+fn a_number_that_no_record_can_have_is_refused_wherever_an_agent_tells_it() {
+    let gap = |last: Seq| Gap {
+        epoch: Epoch(u64::MAX),
+        lane: Lane::Telemetry,
+        range: SeqRange::new(Seq::FIRST, last).unwrap(),
+        reason: GapReason::Compacted,
+        span: TimeSpan::at(UnixMicros(i64::MIN)),
+    };
+    let publish = |last: Seq, gaps: Vec<Gap>| {
+        let (epoch, lane, records, backlog) = (Epoch(1), Lane::Telemetry, Vec::new(), false);
+        decode_agent_frame(encode_agent_frame(&AgentFrame::Publish(Publish {
+            epoch,
+            lane,
+            records,
+            backlog,
+            gaps,
+            last,
+        })))
+    };
+    let at_fault = |decoded: Result<_, ConvertError>| match decoded {
+        Err(ConvertError::Invalid { field, problem }) if problem.contains("2^48") => Some(field),
+        _ => None,
+    };
+    assert!(publish(Seq::LAST, vec![gap(Seq::LAST), gap(Seq::MAX)]).is_ok());
+    assert_eq!(at_fault(publish(Seq::LAST.next(), Vec::new())), Some("last"));
+    assert_eq!(at_fault(publish(Seq::FIRST, vec![gap(Seq::LAST.next())])), Some("gaps.range"));
+    let held = |last: Seq| {
+        let mut lanes = [LaneHeld::default(), LaneHeld::default()];
+        lanes[0].last = last;
+        decode_agent_frame(encode_agent_frame(&AgentFrame::Hello(Hello {
+            agent: AgentName::new("edge-1").unwrap(),
+            site: None,
+            epochs: vec![EpochHeld { epoch: Epoch(1), lanes }],
+            clock: None,
+            build: String::new(),
+            capabilities: Vec::new(),
+            gaps: Vec::new(),
+        })))
+    };
+    assert!(held(Seq::LAST).is_ok());
+    assert_eq!(at_fault(held(Seq::new(u64::MAX - 1))), Some("epochs.lanes.last"));
+}
+
+#[test]
+fn a_gap_is_no_larger_than_it_weighs() {
+    let range = SeqRange::new(Seq::LAST, Seq::MAX).unwrap();
+    let span = TimeSpan::at(UnixMicros(i64::MIN));
+    let gap = Gap { epoch: Epoch(u64::MAX), lane: Lane::Telemetry, range, reason: GapReason::Compacted, span };
+    let (epoch, lane, records, backlog, last) = (Epoch(1), Lane::Telemetry, Vec::new(), true, Seq::FIRST);
+    let bytes = |gaps: Vec<Gap>| {
+        let records: Vec<SequencedRecord> = Vec::clone(&records);
+        encode_agent_frame(&AgentFrame::Publish(Publish { epoch, lane, records, backlog, gaps, last })).len() as u64
+    };
+    assert!(bytes(vec![gap; 2]) - bytes(vec![gap]) <= crate::limits::GAP_BYTES);
 }
 
 fn any_value() -> impl Strategy<Value = Value> {
