@@ -9,8 +9,12 @@ use lockgate_proto::time::UnixMicros;
 
 use super::types::ReadingOrder;
 
-/// Most metrics that one device's shadow keeps; beyond them the one that was silent longest is forgotten.
+/// Most metrics that one device's shadow keeps; at one more, those that were silent longest are forgotten.
 pub(crate) const METRICS_PER_DEVICE_MAX: usize = 4_096;
+
+/// So many are forgotten at once: whoever has ever-new names pays for the search once in so many, and not all
+/// others for each of them.
+const FORGOTTEN_AT_ONCE: usize = METRICS_PER_DEVICE_MAX / 4;
 
 /// The record that tells something of its device.
 #[derive(Clone, Debug)]
@@ -134,13 +138,19 @@ impl<V> Shadow<V> {
             return newer;
         }
         if self.metrics.len() >= METRICS_PER_DEVICE_MAX {
-            let silent_longest = self.metrics.iter().min_by_key(|(_, slot)| slot.received_at);
-            if let Some(silent_longest) = silent_longest.map(|(metric, _)| metric.clone()) {
-                self.metrics.remove(&silent_longest);
-            }
+            self.forget_silent();
         }
         self.metrics.insert(metric, slot);
         true
+    }
+
+    fn forget_silent(&mut self) {
+        let mut ages: Vec<_> = self.metrics.iter().map(|(metric, slot)| (slot.received_at, metric)).collect();
+        let (silent, ..) = ages.select_nth_unstable(FORGOTTEN_AT_ONCE);
+        let silent: Vec<MetricName> = silent.iter().map(|(_, metric)| (*metric).clone()).collect();
+        for metric in &silent {
+            self.metrics.remove(metric);
+        }
     }
 
     fn seen(&mut self, at: UnixMicros) {
@@ -201,15 +211,24 @@ mod tests {
     }
 
     #[test]
-    fn a_device_of_endless_metrics_forgets_those_silent_longest() {
+    fn a_device_of_endless_metrics_forgets_those_silent_longest_many_at_a_time() {
         let agent = AgentName::new("pi").unwrap();
         let mut shadow = Shadow::new(agent.clone());
-        for at in 0..METRICS_PER_DEVICE_MAX + 10 {
+        let mut searches = 0;
+        for at in 0..3 * METRICS_PER_DEVICE_MAX {
             let order = ReadingOrder { epoch_order: 1, seq: at as u64 };
+            let before = shadow.metrics.len();
             let value = Told::Metric { metric: metric(at), sampled_at: UnixMicros(0), value: at };
             tell(&mut shadow, &agent, order, value);
+            let kept = shadow.metrics.len();
+            assert!(kept <= METRICS_PER_DEVICE_MAX);
+            if kept <= before {
+                searches += 1;
+                assert_eq!(kept, METRICS_PER_DEVICE_MAX - FORGOTTEN_AT_ONCE + 1);
+                let oldest = at - METRICS_PER_DEVICE_MAX + FORGOTTEN_AT_ONCE;
+                assert!(shadow.metrics.values().all(|slot| slot.value >= oldest), "a newer one was forgotten");
+            }
         }
-        assert_eq!(shadow.metrics.len(), METRICS_PER_DEVICE_MAX);
-        assert!(!shadow.metrics.contains_key(&metric(9)) && shadow.metrics.contains_key(&metric(10)));
+        assert_eq!(searches, 8, "one search for each quarter beyond the bound");
     }
 }
