@@ -13,6 +13,7 @@ use crate::attendance::{Attendance, Place};
 use crate::backbone::Backbone;
 use crate::config::Config;
 use crate::edge_session::Alarms;
+use crate::lines::Lines;
 use crate::room::RoomsHandle;
 
 /// Handles and settings; cheap to clone.
@@ -23,6 +24,7 @@ pub(crate) struct Context {
     pub(crate) rooms: RoomsHandle,
     pub(crate) attendance: Attendance,
     pub(crate) alarms: Alarms,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) key: Arc<SigningKey>,
     pub(crate) clock: Clock,
     /// Sessions shall end and peers go elsewhere.

@@ -18,6 +18,7 @@ mod auth;
 mod context;
 mod drain;
 mod engine;
+mod lines;
 mod peer;
 mod server;
 mod start;

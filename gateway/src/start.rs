@@ -61,12 +61,13 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
         registry.run(stop).await;
         Ok(())
     });
+    let clock = parts.clock;
     let health = parts.backbone.health();
     supervisor.spawn("backbone health", |stop| async move {
         watch_health(health, stop).await;
         Ok(())
     });
-    let attendance = Attendance::new(parts.clock.clone());
+    let attendance = Attendance::new(clock.clone());
     let task = AttendanceTask {
         attendance: attendance.clone(),
         backbone: Arc::clone(&parts.backbone),
@@ -82,8 +83,9 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
         rooms,
         attendance,
         alarms: Alarms::default(),
+        lines: Arc::default(),
         key: Arc::new(parts.key),
-        clock: parts.clock,
+        clock: clock.clone(),
         drain: supervisor.draining(),
         sessions: TaskTracker::new(),
     };
@@ -94,6 +96,7 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
         admission: Admission::new(config.server.connections_max, config.server.unauthenticated_max),
         first_request_timeout: config.server.first_request_timeout,
         close_timeout,
+        clock: clock.clone(),
     };
     accept(supervisor, "listener", listener, door, sessions.clone());
     let metrics_door = Door {
@@ -101,6 +104,7 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
         admission: Admission::new(METRICS_CONNECTIONS_MAX, METRICS_CONNECTIONS_MAX),
         first_request_timeout: config.server.first_request_timeout,
         close_timeout,
+        clock: clock.clone(),
     };
     accept(supervisor, "metrics listener", metrics_listener, metrics_door, sessions);
     supervisor.spawn("metrics upkeep", |stop| async move {

@@ -1,8 +1,8 @@
 //! What the programs of Lockgate share: the shells around the pure core.
 //!
-//! `supervisor` starts and stops tasks; `signals` and `logs` tie a program to its system; `clock` and
-//! `random` are the only places that read either; `tls`, `dial` and `link` carry messages; `words` and
-//! `listen` write and read what people do. Nothing here knows what a message says.
+//! `supervisor` starts and stops tasks; `signals` and `logs` tie a program to its system, and `log_limit` bounds
+//! what a peer can have logged; `clock` and `random` are the only places that read either; `tls`, `dial` and
+//! `link` carry messages; `words` and `listen` write and read what people do. Nothing here knows what a message says.
 
 mod listen;
 mod supervisor;
@@ -10,6 +10,7 @@ mod supervisor;
 pub mod clock;
 pub mod dial;
 pub mod link;
+pub mod log_limit;
 pub mod logs;
 mod random;
 pub mod signals;

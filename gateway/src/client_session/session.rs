@@ -28,6 +28,7 @@ use crate::context::Context;
 use crate::drain::Farewell;
 use crate::encoding::Encoding;
 use crate::limits::{LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL, RECENT_BYTES_MAX};
+use crate::lines::left_out;
 use crate::metrics::{Counter, Gauge, SessionKind};
 use crate::peer::{End, Peer};
 use crate::room::{Following, RoomEvent, Selected};
@@ -54,7 +55,11 @@ pub(crate) async fn run(mut peer: Peer, encoding: Encoding, slot: Arc<Slot>, con
 async fn serve(peer: &mut Peer, encoding: Encoding, let_in: LetIn, context: Context) -> End {
     let _open = Gauge::SessionsOpen(SessionKind::Client).hold();
     Counter::SessionsOpened(SessionKind::Client).tick();
-    info!(client = %let_in.client, %encoding, "Client connected.");
+    let who = (let_in.grant.tenant.clone(), let_in.grant.subject().to_owned());
+    let told = context.lines.people.pass(&who, context.clock.now());
+    if let Some(lines) = told {
+        info!(client = %let_in.client, %encoding, left_out = left_out(lines), "Client connected.");
+    }
     let health = context.backbone.health();
     let left = let_in.grant.expires_at.0.saturating_sub(context.clock.wall().0);
     let now = Instant::now();
@@ -73,7 +78,9 @@ async fn serve(peer: &mut Peer, encoding: Encoding, let_in: LetIn, context: Cont
         Ok(never) => match never {},
         Err(end) => end,
     };
-    info!(%end, "Client session ended.");
+    if told.is_some() {
+        info!(%end, "Client session ended.");
+    }
     end
 }
 

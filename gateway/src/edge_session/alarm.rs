@@ -14,7 +14,7 @@ use crate::backbone::{EntryKind, NewEntry};
 use crate::context::Context;
 use crate::metrics::Counter;
 
-/// A copied card tries again for ever; its room is told of it no more often than this.
+/// A copied card tries again for ever; its room and the log are told of it no more often than this.
 const REPEAT_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// LIMIT: agents whose alarms are remembered; beyond, some may be told once more.
@@ -46,10 +46,10 @@ impl Alarms {
 /// Two agents hold one identity: a copied card, one that was put back, or two programs on one queue.
 pub(super) async fn agent_twice(context: &Context, agent: &AgentId) {
     Counter::AlarmsRaised.tick();
-    warn!("Two agents hold one identity: a copied card, one that was put back, or two programs on one queue.");
     if !context.alarms.is_due(agent, Instant::now()) {
         return;
     }
+    warn!("Two agents hold one identity: a copied card, one that was put back, or two programs on one queue.");
     let alarm = Alarm {
         kind: AlarmKind::AgentTwice,
         agent: Some(agent.agent.clone()),

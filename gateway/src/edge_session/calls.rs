@@ -7,9 +7,11 @@ use std::time::Instant;
 use lockgate_proto::ids::{AgentId, SessionId};
 use lockgate_proto::link::gateway::{Input, Step};
 use lockgate_proto::seq::Epoch;
+use lockgate_runtime::clock::Clock;
 use tracing::warn;
 
 use crate::backbone::{Backbone, BackboneError, Opened, Stepped};
+use crate::lines::{Lines, left_out};
 use crate::metrics::{Counter, Timing};
 
 /// An answer that is under way, as what the machine gets to hear.
@@ -18,6 +20,7 @@ pub(super) type Call = Pin<Box<dyn Future<Output = Input> + Send>>;
 /// Asks for the right to write.
 pub(super) fn open_session(
     backbone: Arc<dyn Backbone>,
+    unanswered: Unanswered,
     agent: AgentId,
     session: SessionId,
     epochs: Vec<Epoch>,
@@ -27,7 +30,7 @@ pub(super) fn open_session(
             Ok(Opened::Granted(ledger)) => Input::Opened(*ledger),
             Ok(Opened::Superseded) => Input::Superseded,
             Err(error) => {
-                failed(&error);
+                unanswered.tell(&error);
                 Input::OpenUnknown
             }
         }
@@ -35,7 +38,7 @@ pub(super) fn open_session(
 }
 
 /// Writes one step.
-pub(super) fn step(backbone: Arc<dyn Backbone>, agent: AgentId, step: Step) -> Call {
+pub(super) fn step(backbone: Arc<dyn Backbone>, unanswered: Unanswered, agent: AgentId, step: Step) -> Call {
     let begun = Instant::now();
     Box::pin(async move {
         match backbone.step(&agent, &step).await {
@@ -50,14 +53,25 @@ pub(super) fn step(backbone: Arc<dyn Backbone>, agent: AgentId, step: Step) -> C
                 Input::StepRefused
             }
             Err(error) => {
-                failed(&error);
+                unanswered.tell(&error);
                 Input::StepUnknown
             }
         }
     })
 }
 
-fn failed(error: &BackboneError) {
-    Counter::BackboneFailures.tick();
-    warn!(%error, "The backbone does not answer; nothing is acknowledged until it does.");
+/// Counts and logs that the backbone did not answer.
+pub(super) struct Unanswered {
+    pub(super) lines: Arc<Lines>,
+    pub(super) clock: Clock,
+}
+
+impl Unanswered {
+    fn tell(&self, error: &BackboneError) {
+        Counter::BackboneFailures.tick();
+        if let Some(lines) = self.lines.unanswered.pass(&(), self.clock.now()) {
+            let left_out = left_out(lines);
+            warn!(%error, left_out, "The backbone does not answer; nothing is acknowledged until it does.");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use lockgate_proto::attendance::Attendee;
 use lockgate_proto::convert::{decode_agent_frame, encode_gateway_frame};
 use lockgate_proto::ids::{AgentId, SessionId};
 use lockgate_proto::link::close::CloseCode;
-use lockgate_proto::link::frame::{AgentFrame, GatewayFrame, LinkLimits};
+use lockgate_proto::link::frame::{AgentFrame, GatewayFrame, LinkLimits, Reject};
 use lockgate_proto::link::gateway::{Action, Alarm, EdgeConfig, EdgeSession, Input as MachineInput, Now};
 use lockgate_token::Grant;
 use tokio::time::{Instant, sleep_until};
@@ -18,7 +18,8 @@ use crate::attendance::Place;
 use crate::context::Context;
 use crate::drain::{self, Farewell};
 use crate::edge_session::alarm;
-use crate::edge_session::calls::{self, Call};
+use crate::edge_session::calls::{self, Call, Unanswered};
+use crate::lines::left_out;
 use crate::metrics::{Counter, Gauge, SessionKind};
 use crate::peer::{End, Peer};
 
@@ -43,7 +44,10 @@ pub(crate) async fn run(mut peer: Peer, visitor: Visitor, context: Context) {
 async fn serve(peer: &mut Peer, session: SessionId, visitor: Visitor, context: Context) -> End {
     let _open = Gauge::SessionsOpen(SessionKind::Edge).hold();
     Counter::SessionsOpened(SessionKind::Edge).tick();
-    info!("Agent connected.");
+    let told = context.lines.agents.pass(&visitor.agent, context.clock.now());
+    if let Some(lines) = told {
+        info!(left_out = left_out(lines), "Agent connected.");
+    }
     let edge = &context.config.edge;
     let config = EdgeConfig {
         agent: visitor.agent.agent.clone(),
@@ -76,7 +80,9 @@ async fn serve(peer: &mut Peer, session: SessionId, visitor: Visitor, context: C
         Ok(never) => match never {},
         Err(end) => end,
     };
-    info!(%end, "Edge session ended.");
+    if told.is_some() {
+        info!(%end, "Edge session ended.");
+    }
     end
 }
 
@@ -175,10 +181,11 @@ impl Shell<'_> {
         match action {
             Action::OpenSession { session, epochs } => {
                 let backbone = Arc::clone(&self.context.backbone);
-                self.call = Some(calls::open_session(backbone, self.agent.clone(), session, epochs));
+                self.call = Some(calls::open_session(backbone, self.unanswered(), self.agent.clone(), session, epochs));
             }
             Action::Step(step) => {
-                self.call = Some(calls::step(Arc::clone(&self.context.backbone), self.agent.clone(), step));
+                self.call =
+                    Some(calls::step(Arc::clone(&self.context.backbone), self.unanswered(), self.agent.clone(), step));
             }
             Action::Send(frame) => {
                 if matches!(frame, GatewayFrame::Welcome(_)) && self.context.config.presence.agents {
@@ -190,12 +197,21 @@ impl Shell<'_> {
             Action::Close { code, why } => return Err(End::close(code, why)),
             Action::ArmTimer(at) => self.timer = Some(self.context.clock.tokio_instant(at)),
             Action::Alarm(Alarm::AgentTwice) => alarm::agent_twice(&self.context, &self.agent).await,
-            Action::Alarm(Alarm::Rejected { origin, reason }) => {
-                Counter::EdgeRecordsRejected.tick();
-                warn!(epoch = %origin.epoch, lane = %origin.lane, seq = %origin.seq, reason, "Record can't be used.");
-            }
+            Action::Alarm(Alarm::Rejected { records, first }) => self.rejected(records, &first),
         }
         Ok(())
+    }
+
+    /// Tells of a question that got no answer.
+    fn unanswered(&self) -> Unanswered {
+        Unanswered { lines: Arc::clone(&self.context.lines), clock: self.context.clock.clone() }
+    }
+
+    fn rejected(&self, records: u64, first: &Reject) {
+        Counter::EdgeRecordsRejected.add(records);
+        let Some(lines) = self.context.lines.rejected.pass(&self.agent, self.context.clock.now()) else { return };
+        let Reject { epoch, lane, seq, reason } = first;
+        warn!(records, %epoch, %lane, %seq, reason, left_out = left_out(lines), "Records can't be used.");
     }
 }
 

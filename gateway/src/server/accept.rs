@@ -12,12 +12,15 @@ use hyper::server::conn::http1;
 use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use lockgate_runtime::clock::Clock;
+use lockgate_runtime::log_limit::LineLimit;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
 use crate::limits::{ACCEPT_REST, PAGE_CONNECTION_AGE_MAX, REQUEST_HEAD_BYTES_MAX};
+use crate::lines::{LINE_INTERVAL, left_out};
 use crate::metrics::{Counter, RefusedReason};
 use crate::server::admission::{Admission, Slot};
 
@@ -29,6 +32,7 @@ pub(crate) struct Door {
     pub(crate) first_request_timeout: Duration,
     /// How long a connection has to finish when it is told to.
     pub(crate) close_timeout: Duration,
+    pub(crate) clock: Clock,
 }
 
 /// Who is at the other end, put into each request's extensions.
@@ -45,6 +49,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
     mut spawn: impl FnMut(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>),
 ) {
+    let lines = LineLimit::new(1, LINE_INTERVAL);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -60,7 +65,7 @@ pub(crate) async fn run(
                     Err(reason) => refuse(&stream, address, reason),
                 }
             }
-            Err(error) => rest_after(&error, &stop).await,
+            Err(error) => rest_after(&error, &stop, &lines, &door.clock).await,
         }
     }
 }
@@ -77,7 +82,7 @@ fn refuse(stream: &TcpStream, address: SocketAddr, reason: RefusedReason) {
 }
 
 /// A peer that gave up before we took it is no reason to wait; a system without free descriptors is.
-async fn rest_after(error: &io::Error, stop: &CancellationToken) {
+async fn rest_after(error: &io::Error, stop: &CancellationToken, lines: &LineLimit<()>, clock: &Clock) {
     let gone = matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
@@ -85,7 +90,9 @@ async fn rest_after(error: &io::Error, stop: &CancellationToken) {
     if gone {
         return;
     }
-    warn!(%error, "Cannot accept a connection; trying again in a moment.");
+    if let Some(lines) = lines.pass(&(), clock.now()) {
+        warn!(%error, left_out = left_out(lines), "Cannot accept a connection; trying again in a moment.");
+    }
     tokio::select! {
         biased;
         () = stop.cancelled() => {}

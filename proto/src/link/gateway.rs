@@ -16,7 +16,7 @@ use crate::entry::{EntryKind, Origin};
 use crate::ids::{AgentName, DeviceName, SessionId, Site};
 use crate::ledger::Ledger;
 use crate::link::close::CloseCode;
-use crate::link::frame::{AgentFrame, GatewayFrame, LinkLimits};
+use crate::link::frame::{AgentFrame, GatewayFrame, LinkLimits, Reject};
 use crate::reading::Reading;
 use crate::seq::Epoch;
 use crate::time::{MonoTime, UnixMicros};
@@ -117,12 +117,12 @@ pub enum Action {
 pub enum Alarm {
     /// Two holders of one identity.
     AgentTwice,
-    /// A record could not be used.
+    /// Records of one step could not be used.
     Rejected {
-        /// How it is known.
-        origin: Origin,
-        /// Why.
-        reason: String,
+        /// How many.
+        records: u64,
+        /// The first of them, and why.
+        first: Reject,
     },
 }
 

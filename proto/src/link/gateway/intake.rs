@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::{Alarm, EdgeConfig, NewEntry, ShadowUpdate};
+use super::{EdgeConfig, NewEntry, ShadowUpdate};
 use crate::convert::{decode_record, encode_gap_body};
 use crate::entry::{EntryKind, Origin};
 use crate::gap::{Gap, GapReason, TimeSpan};
@@ -24,7 +24,6 @@ pub(super) struct Intake {
     pub(super) ledger: Ledger,
     pub(super) entries: Vec<NewEntry>,
     pub(super) rejects: Vec<Reject>,
-    pub(super) alarms: Vec<Alarm>,
     /// Lanes whose settled set the agent is told when the step is done.
     pub(super) touched: Vec<(Epoch, Lane)>,
     /// Lost by the ledger's account, held by the agent's: not settled for this agent until it has spoken.
@@ -80,7 +79,6 @@ impl Intake {
             ledger,
             entries: Vec::new(),
             rejects: Vec::new(),
-            alarms: Vec::new(),
             touched: Vec::new(),
             found,
             lost: Vec::new(),
@@ -146,7 +144,7 @@ impl Intake {
         };
         match decoded {
             Ok(record) => self.store(origin, &record, body),
-            Err(reason) => self.reject(origin, reason),
+            Err(reason) => self.reject(&origin, reason),
         }
     }
 
@@ -169,15 +167,14 @@ impl Intake {
         });
     }
 
-    fn reject(&mut self, origin: Origin, reason: String) {
+    fn reject(&mut self, origin: &Origin, reason: String) {
         let (epoch, lane, seq) = (origin.epoch, origin.lane, origin.seq);
         if let Some(range) = SeqRange::one(seq) {
             let span = TimeSpan { from: None, to: Some(self.received_at) };
             let news = self.ledger.lose(&Gap { epoch, lane, range, reason: GapReason::Rejected, span });
             self.lost(news);
         }
-        self.rejects.push(Reject { epoch, lane, seq, reason: reason.clone() });
-        self.alarms.push(Alarm::Rejected { origin, reason });
+        self.rejects.push(Reject { epoch, lane, seq, reason });
     }
 
     /// How many entries the step has by now.

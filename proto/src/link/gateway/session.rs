@@ -238,9 +238,12 @@ impl EdgeSession {
         let n = intake.ledger.advance();
         let step =
             Step { session: self.config.session, n, ledger: Arc::new(intake.ledger), entries: intake.entries.into() };
+        if let Some(first) = intake.rejects.first() {
+            let records = intake.rejects.len() as u64;
+            actions.push(Action::Alarm(Alarm::Rejected { records, first: first.clone() }));
+        }
         let reply =
             if welcome { Reply::Welcome } else { Reply::Ack { touched: intake.touched, rejects: intake.rejects } };
-        actions.extend(intake.alarms.into_iter().map(Action::Alarm));
         actions.push(Action::Step(step.clone()));
         self.flight = Some(Flight { step, load, reply });
     }

@@ -217,6 +217,15 @@ fn a_record_that_cannot_be_used_becomes_a_gap_and_is_said_to_be_so() {
         .iter()
         .filter_map(|frame| if let GatewayFrame::Reject(reject) = frame { Some(reject.seq.get()) } else { None });
     assert_eq!(rejected.collect::<Vec<_>>(), [2, 3]);
+    let alarms: Vec<(u64, u64)> = desk
+        .others
+        .iter()
+        .filter_map(|action| match action {
+            Action::Alarm(Alarm::Rejected { records, first }) => Some((*records, first.seq.get())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(alarms, [(2, 2)], "people are told once for all of a step");
     assert_eq!(desk.acked(), [set(&[(1, 4)])]);
     assert_eq!(desk.ledger.totals().lost_to(GapReason::Rejected).records, 2);
 }
