@@ -34,6 +34,12 @@ pub const ROOM_REQUESTS_MAX: usize = 64;
 /// Connections to the listener for metrics.
 pub const METRICS_CONNECTIONS_MAX: usize = 32;
 
+/// Connections that were refused and are still open, so that the answer gets through; beyond, some see a reset.
+pub const REFUSALS_MAX: usize = 64;
+
+/// A refused connection has so long to read its answer.
+pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Longest HTTP request head, which is all that a request may have before it is a WebSocket.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 16 * 1024;
 

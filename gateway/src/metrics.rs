@@ -68,6 +68,8 @@ pub enum RefusedReason {
     Connections,
     /// As many connections as are allowed are open without having shown who they are.
     Unauthenticated,
+    /// As many of those as are allowed come from this address.
+    Address,
     /// The first request did not come in time.
     FirstRequest,
 }
@@ -78,6 +80,7 @@ impl RefusedReason {
         match self {
             RefusedReason::Connections => "connections",
             RefusedReason::Unauthenticated => "unauthenticated",
+            RefusedReason::Address => "address",
             RefusedReason::FirstRequest => "first_request",
         }
     }

@@ -20,7 +20,7 @@ use crate::edge_session::Alarms;
 use crate::limits::METRICS_CONNECTIONS_MAX;
 use crate::metrics::{self, Gauge, InstallError};
 use crate::room::Registry;
-use crate::server::{self, Admission, Bound, Door, ListenError};
+use crate::server::{self, Admission, Bound, Bounds, Door, ListenError};
 
 /// How often the recorder of metrics tidies up what nobody has scraped.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -52,6 +52,9 @@ pub enum StartError {
 pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError> {
     let config = Arc::new(parts.config);
     let handle = metrics::install()?;
+    let health = parts.backbone.health();
+    // Before anyone can ask for it.
+    Gauge::BackboneUp.set_flag(*health.borrow() == Health::Up);
     let listener = server::open(config.server.listen, config.server.backlog, "--listen")?;
     let metrics_listener = server::open(config.metrics.listen, 64, "--metrics-listen")?;
     let bound = Bound::of(&listener, &metrics_listener)?;
@@ -61,51 +64,38 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
         registry.run(stop).await;
         Ok(())
     });
-    let clock = parts.clock;
-    let health = parts.backbone.health();
     supervisor.spawn("backbone health", |stop| async move {
         watch_health(health, stop).await;
         Ok(())
     });
-    let attendance = Attendance::new(clock.clone());
-    let task = AttendanceTask {
-        attendance: attendance.clone(),
-        backbone: Arc::clone(&parts.backbone),
-        instance: InstanceId(lockgate_runtime::random()),
-    };
-    supervisor.spawn("attendance", |stop| async move {
-        task.run(stop).await;
-        Ok(())
-    });
     let context = Context {
         config: Arc::clone(&config),
+        attendance: attendance(&parts.backbone, parts.clock.clone(), supervisor),
         backbone: parts.backbone,
         rooms,
-        attendance,
         alarms: Alarms::default(),
         lines: Arc::default(),
         key: Arc::new(parts.key),
-        clock: clock.clone(),
+        clock: parts.clock.clone(),
         drain: supervisor.draining(),
         sessions: TaskTracker::new(),
     };
     let sessions = context.sessions.clone();
-    let close_timeout = drain::close_timeout(&config.server);
     let door = Door {
         router: server::router(context, supervisor.clone()),
-        admission: Admission::new(config.server.connections_max, config.server.unauthenticated_max),
+        admission: Admission::new(Bounds::of(&config.server)),
         first_request_timeout: config.server.first_request_timeout,
-        close_timeout,
-        clock: clock.clone(),
+        one_page: true,
+        close_timeout: drain::close_timeout(&config.server),
+        clock: parts.clock,
     };
-    accept(supervisor, "listener", listener, door, sessions.clone());
     let metrics_door = Door {
         router: server::metrics_router(handle.clone()),
-        admission: Admission::new(METRICS_CONNECTIONS_MAX, METRICS_CONNECTIONS_MAX),
-        first_request_timeout: config.server.first_request_timeout,
-        close_timeout,
-        clock: clock.clone(),
+        admission: Admission::new(Bounds::all(METRICS_CONNECTIONS_MAX)),
+        one_page: false,
+        ..door.clone()
     };
+    accept(supervisor, "listener", listener, door, sessions.clone());
     accept(supervisor, "metrics listener", metrics_listener, metrics_door, sessions);
     supervisor.spawn("metrics upkeep", |stop| async move {
         while stop.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await.is_some() {
@@ -115,6 +105,21 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
     });
     info!(listen = %bound.listen, metrics = %bound.metrics, "Gateway started.");
     Ok(bound)
+}
+
+/// Says from now on who is in which room here.
+fn attendance(backbone: &Arc<dyn Backbone>, clock: Clock, supervisor: &Supervisor) -> Attendance {
+    let attendance = Attendance::new(clock);
+    let task = AttendanceTask {
+        attendance: attendance.clone(),
+        backbone: Arc::clone(backbone),
+        instance: InstanceId(lockgate_runtime::random()),
+    };
+    supervisor.spawn("attendance", |stop| async move {
+        task.run(stop).await;
+        Ok(())
+    });
+    attendance
 }
 
 /// Accepts for as long as there are sessions, also while they are being sent away: whoever probes us then hears why

@@ -64,6 +64,8 @@ pub struct ServerConfig {
     pub connections_max: usize,
     /// Most open connections that have not shown who they are.
     pub unauthenticated_max: usize,
+    /// The same from one address; in IPv6, from one /64.
+    pub unauthenticated_per_address_max: usize,
     /// The first request must have come whole within this time.
     pub first_request_timeout: Duration,
     /// What is served here.
@@ -143,6 +145,7 @@ impl Default for Config {
                 backlog: 1_024,
                 connections_max: 10_000,
                 unauthenticated_max: 512,
+                unauthenticated_per_address_max: 64,
                 first_request_timeout: 10 * SECOND,
                 serve: Services::default(),
                 advertise: None,
@@ -232,6 +235,10 @@ impl ServerConfig {
         let connections_max = table.or("connections_max", default.connections_max, |item| count(item, 1..=1_000_000));
         let unauthenticated_max =
             table.or("unauthenticated_max", default.unauthenticated_max, |item| count(item, 1..=1_000_000));
+        let unauthenticated_per_address_max =
+            table.or("unauthenticated_per_address_max", default.unauthenticated_per_address_max, |item| {
+                count(item, 1..=1_000_000)
+            });
         let first_request_timeout =
             table.or("first_request_timeout", default.first_request_timeout, |item| item.duration(SECOND..=5 * MINUTE));
         let drain_timeout =
@@ -245,6 +252,7 @@ impl ServerConfig {
             backlog,
             connections_max,
             unauthenticated_max,
+            unauthenticated_per_address_max,
             first_request_timeout,
             serve,
             advertise,

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, StatusCode};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -14,12 +17,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use lockgate_runtime::clock::Clock;
 use lockgate_runtime::log_limit::LineLimit;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace, warn};
 
-use crate::limits::{ACCEPT_REST, PAGE_CONNECTION_AGE_MAX, REQUEST_HEAD_BYTES_MAX};
+use crate::limits::{ACCEPT_REST, PAGE_CONNECTION_AGE_MAX, REFUSAL_TIMEOUT, REFUSALS_MAX, REQUEST_HEAD_BYTES_MAX};
 use crate::lines::{LINE_INTERVAL, left_out};
 use crate::metrics::{Counter, RefusedReason};
 use crate::server::admission::{Admission, Slot};
@@ -32,6 +36,8 @@ pub(crate) struct Door {
     pub(crate) first_request_timeout: Duration,
     /// How long a connection has to finish when it is told to.
     pub(crate) close_timeout: Duration,
+    /// A connection gets one page, or becomes a WebSocket.
+    pub(crate) one_page: bool,
     pub(crate) clock: Clock,
 }
 
@@ -49,6 +55,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
     mut spawn: impl FnMut(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>),
 ) {
+    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let lines = LineLimit::new(1, LINE_INTERVAL);
     loop {
         let accepted = tokio::select! {
@@ -60,9 +67,17 @@ pub(crate) async fn run(
         match accepted {
             Ok((stream, address)) => {
                 Counter::ConnectionsAccepted.tick();
-                match door.admission.admit() {
+                match door.admission.admit(address.ip()) {
                     Ok(slot) => spawn(Box::pin(serve(stream, address, slot, door.clone(), stop.clone()))),
-                    Err(reason) => refuse(&stream, address, reason),
+                    Err(reason) => {
+                        Counter::ConnectionsRefused(reason).tick();
+                        debug!(%address, ?reason, "Connection refused.");
+                        match Arc::clone(&refusals).try_acquire_owned() {
+                            Ok(place) => spawn(Box::pin(refuse(stream, place))),
+                            // An error says that the peer has gone.
+                            Err(_) => drop(stream.try_write(REFUSAL)),
+                        }
+                    }
                 }
             }
             Err(error) => rest_after(&error, &stop, &lines, &door.clock).await,
@@ -70,15 +85,21 @@ pub(crate) async fn run(
     }
 }
 
-/// Says no without waiting. Whoever has sent its request already may see a reset instead of the answer: to
-/// read what is refused would be to let it in.
-fn refuse(stream: &TcpStream, address: SocketAddr, reason: RefusedReason) {
-    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
-        content-type: application/json\r\n\r\n\
-        {\"error\":{\"code\":\"limited\",\"message\":\"too many connections; come back in a while\"}}\n";
-    Counter::ConnectionsRefused(reason).tick();
-    let told = stream.try_write(ANSWER).is_ok();
-    debug!(%address, reason = reason.as_str(), told, "Connection refused.");
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
+    content-type: application/json\r\n\r\n\
+    {\"error\":{\"code\":\"limited\",\"message\":\"too many connections; come back in a while\"}}\n";
+
+/// Says no. What the peer has sent, or is about to, is taken and thrown away for a moment: a socket that is closed
+/// with something unread resets the connection, and the answer with it.
+async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+    let answered = async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await?;
+        let mut head = stream.take(REQUEST_HEAD_BYTES_MAX as u64);
+        tokio::io::copy(&mut head, &mut tokio::io::sink()).await
+    };
+    // Whoever is gone or slow misses it.
+    drop(tokio::time::timeout(REFUSAL_TIMEOUT, answered).await);
 }
 
 /// A peer that gave up before we took it is no reason to wait; a system without free descriptors is.
@@ -113,7 +134,8 @@ async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, door: Door, s
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
             asked.notify_one();
             request.extensions_mut().insert(visit.clone());
-            router.call(request)
+            let answer = router.call(request);
+            async move { answer.await.map(|answer| if door.one_page { last(answer) } else { answer }) }
         })
     };
     let connection = http1::Builder::new()
@@ -149,6 +171,14 @@ async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, door: Door, s
     if let Ok(ended) = tokio::time::timeout(door.close_timeout, connection).await {
         log_end(address, ended);
     }
+}
+
+/// Who has got a page goes, and takes no place among those who have not shown who they are.
+fn last(mut answer: Response<Body>) -> Response<Body> {
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 fn log_end(address: SocketAddr, ended: Result<(), hyper::Error>) {
