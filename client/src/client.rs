@@ -25,6 +25,9 @@ use crate::token_source::TokenSource;
 const PATH: &str = "/v1/client";
 const SUBPROTOCOL: &str = "lockgate.client.v1";
 
+/// Devices that are asked for at a time.
+const PAGE_DEVICES: u32 = 1_000;
+
 /// How to reach a gateway.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
@@ -148,10 +151,23 @@ impl Client {
 
     /// The devices that a site knows, as far as the token lets see them.
     pub async fn devices(&mut self, site: &Site) -> Result<Vec<DeviceSummary>, ClientError> {
-        let request = Request::ListDevices(wire::ListDevices { site: site.as_str().to_owned() });
-        match self.connection.ask(request).await? {
-            Body::DeviceList(list) => list.devices.into_iter().map(convert::summary).collect(),
-            _ => Err(ClientError::WrongAnswer),
+        let (mut devices, mut after) = (Vec::new(), String::new());
+        loop {
+            let list = wire::ListDevices { site: site.as_str().to_owned(), after: after.clone(), limit: PAGE_DEVICES };
+            let Body::DeviceList(list) = self.connection.ask(Request::ListDevices(list)).await? else {
+                return Err(ClientError::WrongAnswer);
+            };
+            for device in list.devices {
+                devices.push(convert::summary(device)?);
+            }
+            // A gateway that has no pages has told all.
+            if list.next.is_empty() {
+                return Ok(devices);
+            }
+            if list.next <= after {
+                return Err(ClientError::WrongAnswer);
+            }
+            after = list.next;
         }
     }
 

@@ -16,7 +16,8 @@ use crate::error::ClientError;
 pub enum Event {
     /// One item of the room's log. Each comes once, in the log's order.
     Entry(Box<Entry>),
-    /// The last known values, where they were asked for, or where entries could not be had.
+    /// The last known values, where they were asked for, or where entries could not be had. None comes then where
+    /// they do not fit into a message.
     Snapshot(Snapshot),
     /// What follows does not follow what came before: some entries can't be had.
     NotRecovered {

@@ -255,7 +255,7 @@ impl Subscription {
             let reason = convert::not_recovered(subscribed.reason);
             self.events.push_back(Event::NotRecovered { reason, position });
         }
-        if not_recovered || (first && self.options.snapshot) {
+        if !subscribed.snapshot_left_out && (not_recovered || (first && self.options.snapshot)) {
             self.events.push_back(Event::Snapshot(convert::snapshot(position, subscribed.snapshot)?));
         }
         if not_recovered {

@@ -6,6 +6,7 @@ use lockgate_proto::gap::GapReason;
 use lockgate_proto::ids::{DeviceName, Site};
 use lockgate_proto::reading::Value;
 use lockgate_proto::wire;
+use lockgate_proto::wire::client_frame::Request;
 use lockgate_proto::wire::server_frame::Body;
 
 fn token() -> TokenSource {
@@ -54,6 +55,40 @@ async fn a_shadow_comes_with_its_values_and_stray_frames_disturb_nothing() {
     let reading = &shadow.metrics[0].reading;
     assert_eq!((reading.metric.as_str(), reading.unit.as_deref()), ("pressure", Some("bar")));
     assert_eq!((&reading.value, reading.sampled_at.0, shadow.last_seen), (&Value::Number(1.5), 5, None));
+}
+
+#[tokio::test]
+async fn all_devices_come_however_many_pages_they_are() {
+    let script = Script::new().await;
+    let page = |names: &[&str], next: &str| {
+        let device = |name: &&str| wire::DeviceSummary {
+            device: (*name).to_owned(),
+            agent: "pi".to_owned(),
+            ..wire::DeviceSummary::default()
+        };
+        let devices = names.iter().map(device).collect();
+        Body::DeviceList(wire::DeviceList { site: SITE.to_owned(), devices, next: next.to_owned() })
+    };
+    let serving = async {
+        let mut session = script.let_in().await;
+        let mut asked = Vec::new();
+        for answer in [page(&["a", "b"], "b"), page(&[], "d"), page(&["e"], ""), page(&["a"], "a"), page(&[], "a")] {
+            let (id, request) = session.request().await;
+            let Request::ListDevices(list) = request else { panic!("a list was expected: {request:?}") };
+            asked.push((list.after, list.limit > 0));
+            session.say(id, answer).await;
+        }
+        asked
+    };
+    let asking = async {
+        let mut client = Client::connect(script.options(token())).await.unwrap();
+        (client.devices(&site()).await, client.devices(&site()).await)
+    };
+    let (asked, (all, turning)) = tokio::join!(serving, asking);
+    let names: Vec<String> = all.unwrap().iter().map(|device| device.device.as_str().to_owned()).collect();
+    assert_eq!(names, ["a", "b", "e"]);
+    assert_eq!(asked[..3], [(String::new(), true), ("b".to_owned(), true), ("d".to_owned(), true)]);
+    assert!(matches!(turning, Err(ClientError::WrongAnswer)), "a list that turns in a circle has no end");
 }
 
 #[tokio::test]

@@ -104,6 +104,11 @@ async fn a_log_that_went_back_is_told_with_a_fresh_snapshot() {
         let anew = wire::Subscribed { position: Some(position(3, 1)), ..lost.clone() };
         session.say(0, Body::Resynced(wire::Resynced { subscribed: Some(anew) })).await;
         session.deliver(vec![entry(3, 2)]).await;
+        // And again, with more shadows than fit into a message.
+        let (position, snapshot) = (Some(position(4, 7)), Vec::new());
+        let bare = wire::Subscribed { position, snapshot, snapshot_left_out: true, ..lost.clone() };
+        session.say(0, Body::Resynced(wire::Resynced { subscribed: Some(bare) })).await;
+        session.deliver(vec![entry(4, 8)]).await;
         session
     };
     let reading = async {
@@ -111,12 +116,13 @@ async fn a_log_that_went_back_is_told_with_a_fresh_snapshot() {
         told_until(&mut subscription, 9).await;
         let told = told_until(&mut subscription, 6).await;
         assert_eq!(subscription.position().unwrap().offset.0, 6);
-        (told, told_until(&mut subscription, 2).await)
+        (told, told_until(&mut subscription, 2).await, told_until(&mut subscription, 8).await)
     };
-    let (_session, (told, anew)) = tokio::join!(serving, reading);
+    let (_session, (told, anew, bare)) = tokio::join!(serving, reading);
     let lost = format!("not recovered: {}", NotRecovered::Diverged.as_str());
     assert_eq!(told, ["disconnected", "reconnected after 5", &lost, "snapshot of 1", "6"]);
     assert_eq!(anew, [&lost, "snapshot of 1", "2"]);
+    assert_eq!(bare, [&lost, "8"], "no snapshot is another thing than one of no devices");
 }
 
 #[tokio::test]

@@ -16,12 +16,15 @@ pub mod embedded;
 mod feed;
 mod prepare;
 pub mod redis;
+mod selection;
 pub(crate) mod shadow_logic;
 mod stamps;
 mod types;
 
 #[cfg(test)]
 pub mod conformance;
+
+use std::convert::Infallible;
 
 use async_trait::async_trait;
 use lockgate_proto::attendance::{Present, Sheet};
@@ -34,6 +37,7 @@ use tokio::sync::watch;
 pub use feed::{Feed, FeedItem};
 pub use lockgate_proto::entry::EntryKind;
 pub use lockgate_proto::link::gateway::{NewEntry, ShadowUpdate, Step};
+pub use selection::{DevicePage, DeviceTest, PageWanted, Selection, Wanted};
 pub use stamps::{Random, RandomFailed};
 pub use types::{
     BackboneError, Clock, DeviceShadow, DeviceSummary, Health, LogRead, LoggedEntry, Opened, ReadLimit, ReadingOrder,
@@ -77,6 +81,22 @@ pub trait Backbone: Send + Sync + 'static {
 
     /// The devices of the room, by name.
     async fn devices(&self, room: &RoomId) -> Result<Vec<DeviceSummary>, BackboneError>;
+
+    /// The shadows of some devices, and a position as in [`Backbone::snapshot`]. An engine that can does not read
+    /// what is not wanted, and no more than is.
+    async fn select(&self, room: &RoomId, wanted: Wanted) -> Result<Selection, BackboneError> {
+        let Snapshot { position, devices } = self.snapshot(room).await?;
+        let devices = devices.into_iter().filter(|shadow| wanted.devices.holds(&shadow.device));
+        let Ok(devices) = wanted.take(devices.map(Ok::<_, Infallible>));
+        Ok(Selection { position, devices })
+    }
+
+    /// A part of the list of devices. An engine that can does not read the rest.
+    async fn page(&self, room: &RoomId, wanted: PageWanted) -> Result<DevicePage, BackboneError> {
+        let devices = self.devices(room).await?;
+        let Ok(page) = wanted.take(devices.into_iter().map(Ok::<_, Infallible>));
+        Ok(page)
+    }
 
     /// The ledgers of the room's agents, by name: what was stored, what is lost, what is still to come.
     async fn ledgers(&self, room: &RoomId) -> Result<Vec<(AgentName, Ledger)>, BackboneError>;

@@ -11,10 +11,10 @@ use lockgate_proto::wire;
 use lockgate_proto::wire::server_frame::Body;
 use lockgate_token::{Action, Grant};
 
-use crate::backbone::{Backbone, BackboneError};
+use crate::backbone::{Backbone, BackboneError, PageWanted};
 use crate::client_session::filter::Filter;
 use crate::client_session::reply;
-use crate::client_session::request::RequestError;
+use crate::client_session::request::{Page, RequestError};
 use crate::context::Context;
 use crate::metrics::Counter;
 
@@ -41,16 +41,21 @@ pub(super) fn forbidden(field: &'static str, what: &str) -> RequestError {
     RequestError::new(wire::ErrorCode::Forbidden, field, message)
 }
 
-pub(super) async fn devices(context: &Context, grant: &Arc<Grant>, site: &Site) -> Result<Body, RequestError> {
+pub(super) async fn devices(
+    context: &Context,
+    grant: &Arc<Grant>,
+    site: &Site,
+    page: Page,
+) -> Result<Body, RequestError> {
     let (backbone, room) = (&context.backbone, enter(grant, site, "list_devices.site")?);
-    let mut devices = backbone.devices(&room).await.map_err(|error| unavailable(&error))?;
+    let visible = Filter::default().within(grant, &room).test();
+    let wanted = PageWanted { devices: visible, after: page.after, count_max: page.limit.unwrap_or(usize::MAX) };
+    let devices = backbone.page(&room, wanted).await.map_err(|error| unavailable(&error))?;
     let here = if context.config.presence.agents {
         Some(backbone.present(&room).await.map_err(|error| unavailable(&error))?)
     } else {
         None
     };
-    let visible = Filter::default().within(grant, &room);
-    devices.retain(|device| visible.wants_device(&device.device));
     Ok(reply::device_list(site, devices, here.as_deref()))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lockgate_proto::ids::{DeviceName, RoomId};
 use lockgate_token::{Action, Grant};
 
-use crate::backbone::{EntryKind, LoggedEntry};
+use crate::backbone::{DeviceTest, EntryKind, LoggedEntry};
 
 /// Lets entries pass by the device that they are about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +54,12 @@ impl Filter {
     /// Whether anything about this device passes.
     pub(crate) fn wants_device(&self, device: &DeviceName) -> bool {
         self.devices.as_ref().is_none_or(|devices| devices.contains(device)) && self.may_see(device)
+    }
+
+    /// The same question, for those who read shadows.
+    pub(crate) fn test(&self) -> DeviceTest {
+        let filter = self.clone();
+        DeviceTest::new(move |device| filter.wants_device(device))
     }
 
     fn may_see(&self, device: &DeviceName) -> bool {

@@ -10,7 +10,7 @@ use lockgate_proto::wire;
 use lockgate_proto::wire::server_frame::Body;
 use prost::Message;
 
-use crate::backbone::{DeviceShadow, DeviceSummary, ShadowMetric};
+use crate::backbone::{DevicePage, DeviceShadow, ShadowMetric};
 use crate::client_session::conflate_logic::Conflated;
 use crate::client_session::request::RequestError;
 use crate::drain::Farewell;
@@ -27,6 +27,8 @@ pub(crate) struct Begun {
     pub(crate) not_recovered: Option<wire::NotRecovered>,
     /// The shadows that pass the filter.
     pub(crate) snapshot: Vec<DeviceShadow>,
+    /// There are shadows to tell, but too many of them.
+    pub(crate) snapshot_left_out: bool,
     /// Entries may be left out.
     pub(crate) filtered: bool,
 }
@@ -49,6 +51,7 @@ pub(crate) fn subscribed(site: &Site, asked_since: bool, begun: Begun) -> wire::
         snapshot: begun.snapshot.into_iter().map(shadow).collect(),
         time_zone: String::new(),
         filtered: begun.filtered,
+        snapshot_left_out: begun.snapshot_left_out,
     }
 }
 
@@ -67,12 +70,14 @@ pub(crate) fn lagged(site: &Site, after: Position, through: Position) -> Body {
 }
 
 /// `here`: who is in the room, where agents are counted.
-pub(crate) fn device_list(site: &Site, devices: Vec<DeviceSummary>, here: Option<&[Present]>) -> Body {
+pub(crate) fn device_list(site: &Site, page: DevicePage, here: Option<&[Present]>) -> Body {
     let is_here = |agent: &AgentName| {
         let same = |present: &Present| matches!(&present.attendee, Attendee::Agent(name) if name == agent);
         here.map(|here| here.iter().any(same))
     };
-    let devices = devices.into_iter().map(|summary| wire::DeviceSummary {
+    let last = page.devices.last().filter(|_| page.more);
+    let next = last.map(|last| last.device.as_str().to_owned()).unwrap_or_default();
+    let devices = page.devices.into_iter().map(|summary| wire::DeviceSummary {
         device: summary.device.as_str().to_owned(),
         agent: summary.agent.as_str().to_owned(),
         last_seen_us: instant_to_wire(summary.last_seen),
@@ -80,7 +85,7 @@ pub(crate) fn device_list(site: &Site, devices: Vec<DeviceSummary>, here: Option
         online: summary.online,
         agent_here: is_here(&summary.agent),
     });
-    Body::DeviceList(wire::DeviceList { site: site.as_str().to_owned(), devices: devices.collect() })
+    Body::DeviceList(wire::DeviceList { site: site.as_str().to_owned(), devices: devices.collect(), next })
 }
 
 pub(crate) fn presence_list(site: &Site, present: Vec<Present>) -> Body {

@@ -19,6 +19,9 @@ const LAST_MAX: u32 = 10_000;
 /// Longest span between two messages that may be asked for.
 const CONFLATE_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// Most devices on one page of a list: with the longest names there are, it fits into a message.
+const DEVICES_PAGE_MAX: usize = 1_000;
+
 /// Longest name of a client's program that is taken over into logs, in characters.
 const CLIENT_NAME_MAX: usize = 64;
 
@@ -52,14 +55,23 @@ pub(crate) enum Request {
 pub(crate) enum Question {
     /// No more entries of a room.
     Unsubscribe(Site),
-    /// All devices of a site.
-    ListDevices(Site),
+    /// The devices of a site.
+    ListDevices(Site, Page),
     /// One device's last known values.
     GetShadow(Site, DeviceName),
     /// What was lost, by agent.
     GetLoss(Site),
     /// Who is in the room.
     ListPresence(Site),
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// What follows this one.
+    pub(crate) after: Option<DeviceName>,
+    /// `None`: all.
+    pub(crate) limit: Option<usize>,
 }
 
 /// From where on, and which.
@@ -155,8 +167,8 @@ fn check(request: wire::client_frame::Request) -> Result<Request, RequestError> 
         Wire::Unsubscribe(wire::Unsubscribe { site: name }) => {
             Request::Ask(Question::Unsubscribe(site("unsubscribe.site", &name)?))
         }
-        Wire::ListDevices(wire::ListDevices { site: name }) => {
-            Request::Ask(Question::ListDevices(site("list_devices.site", &name)?))
+        Wire::ListDevices(list) => {
+            Request::Ask(Question::ListDevices(site("list_devices.site", &list.site)?, page(&list)?))
         }
         Wire::GetShadow(wire::GetShadow { site: name, device }) => Request::Ask(Question::GetShadow(
             site("get_shadow.site", &name)?,
@@ -166,6 +178,15 @@ fn check(request: wire::client_frame::Request) -> Result<Request, RequestError> 
             Request::Ask(Question::ListPresence(site("list_presence.site", &name)?))
         }
         Wire::GetLoss(wire::GetLoss { site: name }) => Request::Ask(Question::GetLoss(site("get_loss.site", &name)?)),
+    })
+}
+
+fn page(list: &wire::ListDevices) -> Result<Page, RequestError> {
+    let after = (!list.after.is_empty()).then(|| DeviceName::new(&list.after)).transpose();
+    let limit = usize::try_from(list.limit).unwrap_or(usize::MAX).min(DEVICES_PAGE_MAX);
+    Ok(Page {
+        after: after.map_err(|error| bad_name("list_devices.after", &error))?,
+        limit: (limit > 0).then_some(limit),
     })
 }
 
@@ -241,6 +262,9 @@ mod tests {
         assert_eq!(field_at_fault(wire::Subscribe { site: String::new(), ..good.clone() }), "subscribe.site");
         let filter = Some(wire::Filter { devices: vec!["a\u{7}".into()] });
         assert_eq!(field_at_fault(wire::Subscribe { filter, ..good.clone() }), "subscribe.filter.devices");
+        let list = wire::ListDevices { site: "plant".into(), after: "a\u{7}".into(), limit: 1 };
+        let listed = asked(1, Some(wire::client_frame::Request::ListDevices(list)));
+        assert_eq!(listed.request.unwrap_err().field, "list_devices.after");
         let start = Some(wire::subscribe::Start::Last(LAST_MAX + 1));
         assert_eq!(field_at_fault(wire::Subscribe { start, ..good.clone() }), "subscribe.last");
         let conflate_ms = Some(u32::MAX);

@@ -212,7 +212,7 @@ impl Session<'_> {
     async fn reply(&mut self, id: u32, answer: Result<Body, RequestError>) -> Result<(), End> {
         let mut frame = answer.map(|body| self.encoding.encode(id, body));
         if frame.as_ref().is_ok_and(|frame| frame.len() > SERVER_MESSAGE_BYTES_MAX) {
-            let message = "the answer does not fit into one message; ask for less at a time";
+            let message = "the answer does not fit into one message; ask for less at a time (list_devices has a limit)";
             frame = Err(RequestError::new(wire::ErrorCode::Limited, "", message));
         }
         let frame = frame.unwrap_or_else(|error| {
@@ -232,7 +232,7 @@ impl Session<'_> {
                 let message = format!("there is no subscription of {site:?} on this connection");
                 Err(RequestError::new(wire::ErrorCode::NotFound, "unsubscribe.site", message))
             }
-            Question::ListDevices(site) => answer::devices(&self.context, &self.grant, &site).await,
+            Question::ListDevices(site, page) => answer::devices(&self.context, &self.grant, &site, page).await,
             Question::GetShadow(site, device) => answer::shadow(backbone, &self.grant, &site, &device).await,
             Question::ListPresence(site) => answer::presence(backbone, &self.grant, &site).await,
             Question::GetLoss(site) => answer::loss(backbone, &self.grant, &site).await,

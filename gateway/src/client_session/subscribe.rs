@@ -8,7 +8,7 @@ use lockgate_proto::position::{Offset, Position};
 use lockgate_proto::wire;
 use lockgate_token::Grant;
 
-use crate::backbone::{Backbone, LogRead, LoggedEntry, ReadLimit, Snapshot};
+use crate::backbone::{Backbone, DeviceShadow, LogRead, LoggedEntry, ReadLimit, Selection, Wanted};
 use crate::client_session::answer::{enter, forbidden, unavailable};
 use crate::client_session::cursor_logic::Cursor;
 use crate::client_session::filter::Filter;
@@ -58,7 +58,7 @@ pub(super) async fn open(
         (head, opened, entries)
     };
     if request.snapshot || opened.not_recovered.is_some() {
-        opened.add(backbone.snapshot(&room).await.map_err(|error| unavailable(&error))?, request.start);
+        opened.add(select(backbone, &room, &filter).await?, request.start);
     }
     let cursor = Cursor::new(entries.last().map_or(opened.position, |last| last.position), head);
     let asked_since = matches!(request.start, Start::Since(_));
@@ -81,40 +81,56 @@ pub(super) async fn anew(
     filter: &Filter,
     reason: wire::NotRecovered,
 ) -> Result<(Position, wire::Resynced), RequestError> {
-    let snapshot = backbone.snapshot(room).await.map_err(|error| unavailable(&error))?;
-    let position = snapshot.position;
-    let not_recovered = Some(reason);
-    let whole = Opened { position, not_recovered, snapshot: Some(snapshot) };
-    let bare = Opened { position, not_recovered, snapshot: None };
-    let subscribed = state(encoding, &room.site, filter, true, whole)
-        .or_else(|| state(encoding, &room.site, filter, true, bare))
-        .expect("a statement without shadows fits into a message");
+    let Selection { position, devices } = select(backbone, room, filter).await?;
+    let opened = Opened { position, not_recovered: Some(reason), shadows: Shadows::of(devices) };
+    let subscribed = state(encoding, &room.site, filter, true, opened)
+        .expect("who has lost its place is told so, with shadows or without");
     Ok((position, wire::Resynced { subscribed: Some(subscribed) }))
+}
+
+async fn select(backbone: &dyn Backbone, room: &RoomId, filter: &Filter) -> Result<Selection, RequestError> {
+    let wanted = Wanted { devices: filter.test(), bytes_max: SNAPSHOT_BYTES_MAX };
+    backbone.select(room, wanted).await.map_err(|error| unavailable(&error))
 }
 
 /// Where a subscription begins.
 struct Opened {
     position: Position,
     not_recovered: Option<wire::NotRecovered>,
-    snapshot: Option<Snapshot>,
+    shadows: Shadows,
+}
+
+enum Shadows {
+    /// Nobody asked.
+    Unasked,
+    /// Those that pass the filter.
+    Told(Vec<DeviceShadow>),
+    /// They do not fit into a message.
+    TooLarge,
+}
+
+impl Shadows {
+    fn of(devices: Option<Vec<DeviceShadow>>) -> Shadows {
+        devices.map_or(Shadows::TooLarge, Shadows::Told)
+    }
 }
 
 impl Opened {
     fn at(position: Position) -> Opened {
-        Opened { position, not_recovered: None, snapshot: None }
+        Opened { position, not_recovered: None, shadows: Shadows::Unasked }
     }
 
     fn lost(head: Position, reason: wire::NotRecovered) -> Opened {
-        Opened { position: head, not_recovered: Some(reason), snapshot: None }
+        Opened { position: head, not_recovered: Some(reason), shadows: Shadows::Unasked }
     }
 
     /// Who begins now begins where the shadows stand; who reads on from the past keeps its place, and the
     /// shadows are as of at least that.
-    fn add(&mut self, snapshot: Snapshot, start: Start) {
+    fn add(&mut self, selection: Selection, start: Start) {
         if start == Start::Live || self.not_recovered.is_some() {
-            self.position = snapshot.position;
+            self.position = selection.position;
         }
-        self.snapshot = Some(snapshot);
+        self.shadows = Shadows::of(selection.devices);
     }
 }
 
@@ -164,7 +180,8 @@ async fn begin(
     }
 }
 
-/// The statement for the client; `None` where its shadows do not fit into a message.
+/// The statement for the client. Where its shadows do not fit into a message, whoever has lost its place is told that
+/// all the same, without them: it has to go on. `None`: they were asked for, and are not to be had in this way.
 fn state(
     encoding: Encoding,
     site: &Site,
@@ -172,11 +189,18 @@ fn state(
     asked_since: bool,
     opened: Opened,
 ) -> Option<wire::Subscribed> {
-    let mut snapshot = opened.snapshot.map(|snapshot| snapshot.devices).unwrap_or_default();
-    snapshot.retain(|shadow| filter.wants_device(&shadow.device));
     let (position, not_recovered, filtered) = (opened.position, opened.not_recovered, filter.leaves_out());
-    let subscribed = reply::subscribed(site, asked_since, Begun { position, not_recovered, snapshot, filtered });
-    (encoding.size(&subscribed) <= SNAPSHOT_BYTES_MAX).then_some(subscribed)
+    let told = |snapshot: Vec<DeviceShadow>, snapshot_left_out| {
+        let begun = Begun { position, not_recovered, snapshot, snapshot_left_out, filtered };
+        reply::subscribed(site, asked_since, begun)
+    };
+    let whole = match opened.shadows {
+        Shadows::Unasked => Some(told(Vec::new(), false)),
+        Shadows::Told(shadows) => Some(told(shadows, false)),
+        Shadows::TooLarge => None,
+    };
+    let fits = |subscribed: &wire::Subscribed| encoding.size(subscribed) <= SNAPSHOT_BYTES_MAX;
+    whole.filter(fits).or_else(|| not_recovered.is_some().then(|| told(Vec::new(), true)))
 }
 
 fn stopping(gone: RoomsGone) -> RequestError {

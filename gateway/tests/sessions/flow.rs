@@ -123,7 +123,9 @@ async fn a_token_for_some_devices_shows_no_others() {
     agent.publish_numbers("fan", 1..=1).await;
     agent.publish_numbers("pump-1", 2..=2).await;
     assert_eq!(told(&client.entries(1).await[0]), ("pump-1".to_owned(), 2));
-    let Body::DeviceList(list) = client.ask(Request::ListDevices(wire::ListDevices { site: SITE.into() })).await else {
+    let Body::DeviceList(list) =
+        client.ask(Request::ListDevices(wire::ListDevices { site: SITE.into(), ..Default::default() })).await
+    else {
         panic!("a list was expected")
     };
     assert_eq!(list.devices.iter().map(|device| &device.device).collect::<Vec<_>>(), ["pump-1"]);
@@ -135,6 +137,56 @@ async fn a_token_for_some_devices_shows_no_others() {
     let filter = Some(wire::Filter { devices: vec!["fan".into()] });
     let named = client.refused(Request::Subscribe(wire::Subscribe { filter, ..live() })).await;
     assert_eq!((named.code(), named.field.as_str()), (wire::ErrorCode::Forbidden, "subscribe.filter.devices"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_are_listed_page_by_page_and_a_page_tells_of_no_others() {
+    let world = World::start();
+    let mut agent = Agent::connect(&world, "edge-1", 1).await;
+    for at in 1..=5 {
+        agent.publish_numbers(&format!("pump-{at}"), 1..=1).await;
+        agent.publish_numbers(&format!("secret-{at}"), 1..=1).await;
+    }
+    let token = world.user_token("telemetry:read:plant/pump-*", std::time::Duration::from_secs(60));
+    let mut client = Client::connect_as(&world, token).await;
+    let (mut pages, mut after) = (Vec::new(), String::new());
+    loop {
+        let list = wire::ListDevices { site: SITE.into(), after, limit: 2 };
+        let Body::DeviceList(list) = client.ask(Request::ListDevices(list)).await else {
+            panic!("a list was expected")
+        };
+        pages.push(list.devices.into_iter().map(|device| device.device).collect::<Vec<_>>());
+        if list.next.is_empty() {
+            break;
+        }
+        after = list.next;
+    }
+    assert_eq!(pages, [vec!["pump-1", "pump-2"], vec!["pump-3", "pump-4"], vec!["pump-5"]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lost_its_place_goes_on_even_where_the_shadows_fit_into_no_message() {
+    let world = World::start();
+    let mut agent = Agent::connect(&world, "edge-1", 1).await;
+    let text = Value::Text("x".repeat(250_000).into());
+    for at in 0..18 {
+        agent.publish(&format!("pump-{at}"), [text.clone()]).await;
+        agent.acknowledged().await;
+    }
+    let mut client = Client::connect(&world).await;
+    let snapshot = wire::Subscribe { snapshot: true, ..live() };
+    let refused = client.refused(Request::Subscribe(snapshot.clone())).await;
+    assert_eq!((refused.code(), refused.field.as_str()), (wire::ErrorCode::Limited, "subscribe.snapshot"));
+    for asked in [false, true] {
+        let start = Start::Since(wire::Position { offset: 7, stamp: 7 });
+        let lost = client.subscribe(wire::Subscribe { snapshot: asked, ..subscribe(start) }).await;
+        assert_eq!((lost.recovered, lost.reason()), (false, wire::NotRecovered::Diverged));
+        assert_eq!((lost.snapshot.len(), lost.snapshot_left_out), (0, true));
+        assert_eq!(lost.position.unwrap().offset, 18);
+    }
+    let filter = Some(wire::Filter { devices: vec!["pump-3".into()] });
+    let one = client.subscribe(wire::Subscribe { filter, ..snapshot }).await;
+    assert_eq!((one.snapshot.len(), one.snapshot_left_out), (1, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

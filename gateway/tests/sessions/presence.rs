@@ -61,7 +61,9 @@ async fn a_device_is_listed_with_whether_its_agent_is_connected() {
     while !came {
         came = client.entries(1).await.iter().any(|entry| turn(entry).is_some());
     }
-    let Body::DeviceList(list) = client.ask(Request::ListDevices(wire::ListDevices { site: SITE.into() })).await else {
+    let Body::DeviceList(list) =
+        client.ask(Request::ListDevices(wire::ListDevices { site: SITE.into(), ..Default::default() })).await
+    else {
         panic!("no list");
     };
     assert_eq!(list.devices[0].agent_here, Some(true));

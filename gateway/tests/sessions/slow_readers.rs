@@ -191,7 +191,9 @@ async fn who_asks_for_it_gets_telemetry_no_more_often_than_it_wants() {
     agent.publish_numbers("pump", 2..=300).await;
     let seen = often.entries(300).await;
     // The answer to a question comes behind all that was sent before.
-    let list = rare.ask(wire::client_frame::Request::ListDevices(wire::ListDevices { site: "plant".into() })).await;
+    let list = rare
+        .ask(wire::client_frame::Request::ListDevices(wire::ListDevices { site: "plant".into(), ..Default::default() }))
+        .await;
     assert!(matches!(list, Body::DeviceList(_)));
     assert!(rare.heard_nothing(), "it was told more often than it wants");
     // It comes back sooner: one message tells all of it in short.

@@ -1,6 +1,8 @@
 //! Shadows: newest in the order of the agent, and never behind the position told with them.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lockgate_proto::convert::decode_entry;
 use lockgate_proto::entry::EntryBody;
@@ -9,7 +11,7 @@ use lockgate_proto::seq::{Epoch, Seq};
 
 use super::agent::{Agent, NOON, device, log_of, room};
 use super::{Keep, World};
-use crate::backbone::{Backbone, DeviceShadow};
+use crate::backbone::{Backbone, DeviceShadow, DeviceTest, PageWanted, Wanted};
 
 type Made = Box<dyn World>;
 
@@ -157,4 +159,52 @@ pub(crate) async fn devices_are_listed_by_name<F: Future<Output = Made>>(make: i
     let names: Vec<_> = snapshot.devices.iter().map(|shadow| shadow.device.as_str()).collect();
     assert_eq!(names, ["pump", "valve 2/a", "Ärger"]);
     assert_eq!(world.backbone().shadow(&room("plant"), &device("nobody")).await.unwrap().1, None);
+}
+
+pub(crate) async fn a_list_goes_on_where_it_stopped<F: Future<Output = Made>>(make: impl Fn(Keep) -> F) {
+    let world = make(Keep::default()).await;
+    let mut agent = Agent::open(&world.backbone(), &room("plant"), "pi", 1).await;
+    let entries = ["d", "b", "hidden", "a", "c", "e"].map(|name| agent.telemetry(name, &[("level", 1)]));
+    agent.step(entries.into()).await.unwrap();
+    let mut pages: Vec<(Vec<String>, bool)> = Vec::new();
+    let mut after = None;
+    loop {
+        let devices = DeviceTest::new(|device| device.as_str() != "hidden");
+        let wanted = PageWanted { devices, after, count_max: 2 };
+        let page = world.backbone().page(&room("plant"), wanted).await.unwrap();
+        pages.push((page.devices.iter().map(|device| device.device.as_str().to_owned()).collect(), page.more));
+        after = page.devices.last().map(|last| last.device.clone());
+        if !page.more {
+            break;
+        }
+    }
+    let named = |names: &[&str], more| (names.iter().map(ToString::to_string).collect::<Vec<_>>(), more);
+    assert_eq!(pages, [named(&["a", "b"], true), named(&["c", "d"], true), named(&["e"], false)]);
+    let nowhere = PageWanted { devices: DeviceTest::new(|_| true), after: None, count_max: 1 };
+    assert!(!world.backbone().page(&room("nowhere"), nowhere).await.unwrap().more);
+}
+
+pub(crate) async fn no_more_shadows_are_read_than_are_wanted<F: Future<Output = Made>>(make: impl Fn(Keep) -> F) {
+    let world = make(Keep::default()).await;
+    let mut agent = Agent::open(&world.backbone(), &room("plant"), "pi", 1).await;
+    for at in 0..20 {
+        let entry = agent.telemetry(&format!("pump-{at:02}"), &[("level", at), ("flow", at)]);
+        agent.step(vec![entry]).await.unwrap();
+    }
+    let select = async |test: DeviceTest, bytes_max| {
+        let wanted = Wanted { devices: test, bytes_max };
+        world.backbone().select(&room("plant"), wanted).await.unwrap()
+    };
+    let all = select(DeviceTest::new(|_| true), 20 * 200).await;
+    assert_eq!(all.position.offset.0, 20);
+    assert_eq!(all.devices, Some(world.backbone().snapshot(&room("plant")).await.unwrap().devices));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let counted = DeviceTest::new(move |_| counter.fetch_add(1, Ordering::Relaxed) < usize::MAX);
+    let too_large = select(counted, 100).await;
+    assert_eq!((too_large.devices, too_large.position), (None, all.position));
+    assert!(asked.load(Ordering::Relaxed) <= 3, "nobody looks at the rest");
+    let few = select(DeviceTest::new(|device| device.as_str() == "pump-07"), 100).await;
+    let few: Vec<_> = few.devices.unwrap().iter().map(|shadow| shadow.device.as_str().to_owned()).collect();
+    assert_eq!(few, ["pump-07"]);
 }

@@ -38,8 +38,8 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::stamps::Stamps;
 use super::{
-    Backbone, BackboneError, Clock, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, NewEntry, Opened,
-    Random, ReadLimit, Retention, Snapshot, Step, Stepped,
+    Backbone, BackboneError, Clock, DevicePage, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry,
+    NewEntry, Opened, PageWanted, Random, ReadLimit, Retention, Selection, Snapshot, Step, Stepped, Wanted,
 };
 use reader::Readers;
 use state::{OpenRequest, State, StepRequest};
@@ -233,6 +233,29 @@ impl Backbone for EmbeddedBackbone {
             .read(move |store| match log::room_id(store, &room)? {
                 Some(id) => shadows::list(store, id),
                 None => Ok(Vec::new()),
+            })
+            .await
+    }
+
+    async fn select(&self, room: &RoomId, wanted: Wanted) -> Result<Selection, BackboneError> {
+        let room = room.clone();
+        self.readers
+            .read(move |store| match log::room_id(store, &room)? {
+                Some(id) => {
+                    let position = log::newest(store, id)?.0;
+                    Ok(Selection { position, devices: shadows::read_some(store, id, &wanted)? })
+                }
+                None => Ok(Selection { position: Position::START, devices: Some(Vec::new()) }),
+            })
+            .await
+    }
+
+    async fn page(&self, room: &RoomId, wanted: PageWanted) -> Result<DevicePage, BackboneError> {
+        let room = room.clone();
+        self.readers
+            .read(move |store| match log::room_id(store, &room)? {
+                Some(id) => shadows::page(store, id, &wanted),
+                None => Ok(DevicePage { devices: Vec::new(), more: false }),
             })
             .await
     }

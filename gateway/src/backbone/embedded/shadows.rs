@@ -17,7 +17,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::log::damaged;
 use crate::backbone::shadow_logic::{Shadow, Slot, Teller, Told};
-use crate::backbone::{DeviceShadow, DeviceSummary, ReadingOrder, ShadowMetric};
+use crate::backbone::{DevicePage, DeviceShadow, DeviceSummary, PageWanted, ReadingOrder, ShadowMetric, Wanted};
 
 /// LIMIT: the writer keeps so many devices at hand; beyond, it starts afresh and reads those it needs again.
 const DEVICES_KEPT_MAX: usize = 20_000;
@@ -113,19 +113,39 @@ pub(super) fn read_all(store: &Connection, room: i64) -> rusqlite::Result<Vec<De
     store.prepare_cached(&sql)?.query_map([room], for_people)?.collect()
 }
 
+/// Those of some devices. What is not wanted is not decoded, and nothing more once there is too much of it.
+pub(super) fn read_some(store: &Connection, room: i64, wanted: &Wanted) -> rusqlite::Result<Option<Vec<DeviceShadow>>> {
+    let sql = format!("SELECT {COLUMNS} FROM shadows WHERE room = ?1 ORDER BY device");
+    let mut select = store.prepare_cached(&sql)?;
+    let shadows = select.query_map([room], |row| {
+        let device = device_name(row, 0)?;
+        wanted.devices.holds(&device).then(|| for_people(row)).transpose()
+    })?;
+    wanted.take(shadows.filter_map(Result::transpose))
+}
+
+const SUMMARIES: &str = "SELECT device, agent, online, last_seen, metric_count FROM shadows WHERE room = ?1 \
+     AND device > ?2 ORDER BY device";
+
 /// All devices of a room by name.
 pub(super) fn list(store: &Connection, room: i64) -> rusqlite::Result<Vec<DeviceSummary>> {
-    let sql = "SELECT device, agent, online, last_seen, metric_count FROM shadows WHERE room = ?1 ORDER BY device";
-    let summary = |row: &Row<'_>| {
-        Ok(DeviceSummary {
-            device: device_name(row, 0)?,
-            agent: agent_name(row, 1)?,
-            online: row.get(2)?,
-            last_seen: row.get::<_, Option<i64>>(3)?.map(UnixMicros),
-            metrics: usize::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
-        })
-    };
-    store.prepare_cached(sql)?.query_map([room], summary)?.collect()
+    store.prepare_cached(SUMMARIES)?.query_map(params![room, ""], summary)?.collect()
+}
+
+/// A part of them.
+pub(super) fn page(store: &Connection, room: i64, wanted: &PageWanted) -> rusqlite::Result<DevicePage> {
+    let after = wanted.after.as_ref().map_or("", |after| after.as_str());
+    wanted.take(store.prepare_cached(SUMMARIES)?.query_map(params![room, after], summary)?)
+}
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<DeviceSummary> {
+    Ok(DeviceSummary {
+        device: device_name(row, 0)?,
+        agent: agent_name(row, 1)?,
+        online: row.get(2)?,
+        last_seen: row.get::<_, Option<i64>>(3)?.map(UnixMicros),
+        metrics: usize::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+    })
 }
 
 fn load(store: &Connection, room: i64, device: &DeviceName) -> rusqlite::Result<Option<Shadow<Bytes>>> {
