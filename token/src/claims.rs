@@ -27,6 +27,9 @@ pub(crate) struct Claims {
     /// Seconds, as RFC 7519 has them.
     iat: i64,
     exp: i64,
+    /// Never written, but heeded: a token of someone else's making may be for later.
+    #[serde(default, skip_serializing)]
+    nbf: Option<i64>,
     jti: String,
     /// The tenant.
     ten: String,
@@ -69,6 +72,7 @@ impl Claims {
             aud: AUDIENCE.to_owned(),
             iat: grant.issued_at.0.div_euclid(MICROS_PER_SECOND),
             exp: grant.expires_at.0.div_euclid(MICROS_PER_SECOND),
+            nbf: None,
             jti: grant.id.clone(),
             ten: grant.tenant.as_str().to_owned(),
             sub: grant.subject().to_owned(),
@@ -76,6 +80,11 @@ impl Claims {
             site,
             scope,
         }
+    }
+
+    /// When the token's time begins, where it says so.
+    pub(crate) fn not_before(&self) -> Option<UnixMicros> {
+        self.nbf.map(|seconds| UnixMicros(seconds.saturating_mul(MICROS_PER_SECOND)))
     }
 
     /// Checks all but the time.

@@ -23,6 +23,12 @@ pub enum TokenError {
     /// Its time is over.
     #[error("the token has expired")]
     Expired,
+    /// Its time has not begun.
+    #[error("the token is not valid yet; its claim \"nbf\" says from when on it is")]
+    NotYet,
+    /// Its header names extensions that must be understood, and none is.
+    #[error("the token needs extensions (\"crit\") that this gateway does not know")]
+    Critical,
     /// A claim is missing or has no meaning.
     #[error("the claim {claim:?} of the token is missing or not valid")]
     Claim {

@@ -87,6 +87,12 @@ impl SigningKey {
         }
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.checking, &self.validation)
             .map_err(|error| refusal(error.kind()))?;
+        if decoded.header.crit.is_some() {
+            return Err(TokenError::Critical);
+        }
+        if decoded.claims.not_before().is_some_and(|begin| now < begin) {
+            return Err(TokenError::NotYet);
+        }
         let grant = decoded.claims.check()?;
         if grant.is_expired(now) { Err(TokenError::Expired) } else { Ok(grant) }
     }

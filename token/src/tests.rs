@@ -82,6 +82,31 @@ fn a_token_is_good_until_its_end_and_not_a_second_longer() {
 }
 
 #[test]
+fn a_token_is_not_good_before_its_beginning() {
+    assert_eq!(forged(&json!({ "nbf": 1_800_000_001 })), Err(TokenError::NotYet));
+    assert!(forged(&json!({ "nbf": 1_800_000_000 })).is_ok());
+    assert_eq!(forged(&json!({ "nbf": "tomorrow" })), Err(TokenError::Malformed));
+}
+
+#[test]
+fn a_token_that_needs_an_extension_is_refused() {
+    let token = NewToken {
+        tenant: Tenant::new("acme").unwrap(),
+        identity: Identity::User { name: "ann".to_owned(), scopes: vec![Scope::read_all()] },
+        ttl: Duration::from_secs(60),
+    };
+    let claims: Value = jsonwebtoken::dangerous::insecure_decode(key().mint(&token, NOW).unwrap()).unwrap().claims;
+    let sign = |crit: Option<Vec<String>>| {
+        let header = Header { crit, ..Header::new(Algorithm::HS256) };
+        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&SECRET)).unwrap()
+    };
+    assert!(key().verify(&sign(None), NOW).is_ok());
+    for crit in [vec!["b64".to_owned()], Vec::new()] {
+        assert_eq!(key().verify(&sign(Some(crit)), NOW), Err(TokenError::Critical));
+    }
+}
+
+#[test]
 fn a_token_of_another_key_is_refused() {
     let identity = Identity::User { name: "ann".to_owned(), scopes: Vec::new() };
     let token = NewToken { tenant: Tenant::new("acme").unwrap(), identity, ttl: Duration::from_secs(60) };
