@@ -41,6 +41,19 @@ pub(super) fn forbidden(field: &'static str, what: &str) -> RequestError {
     RequestError::new(wire::ErrorCode::Forbidden, field, message)
 }
 
+/// Some answers are of a site as a whole.
+fn whole(grant: &Grant, room: &RoomId, field: &'static str, what: &str) -> Result<(), RequestError> {
+    if grant.allows(Action::ReadRoom(room)) {
+        return Ok(());
+    }
+    let site = &room.site;
+    let message = format!(
+        "the token does not allow to see all of the site {site:?}, and so not {what}; it needs a scope telemetry:read:SITE \
+         for it, without devices"
+    );
+    Err(RequestError::new(wire::ErrorCode::Forbidden, field, message))
+}
+
 pub(super) async fn devices(
     context: &Context,
     grant: &Arc<Grant>,
@@ -61,9 +74,7 @@ pub(super) async fn devices(
 
 pub(super) async fn presence(backbone: &dyn Backbone, grant: &Grant, site: &Site) -> Result<Body, RequestError> {
     let room = enter(grant, site, "list_presence.site")?;
-    if !grant.allows(Action::ReadRoom(&room)) {
-        return Err(forbidden("list_presence.site", &format!("all of the site {site:?}, and so not who is there")));
-    }
+    whole(grant, &room, "list_presence.site", "who is there")?;
     let present = backbone.present(&room).await.map_err(|error| unavailable(&error))?;
     Ok(reply::presence_list(site, present))
 }
@@ -84,6 +95,8 @@ pub(super) async fn shadow(
 
 pub(super) async fn loss(backbone: &dyn Backbone, grant: &Grant, site: &Site) -> Result<Body, RequestError> {
     let room = enter(grant, site, "get_loss.site")?;
+    // Records are lost before anyone knows of which device they were.
+    whole(grant, &room, "get_loss.site", "what its agents lost")?;
     let ledgers = backbone.ledgers(&room).await.map_err(|error| unavailable(&error))?;
     let agents = ledgers.iter().map(|(agent, ledger)| agent_loss(agent, ledger)).collect();
     Ok(Body::Loss(wire::LossReply { site: site.as_str().to_owned(), agents }))

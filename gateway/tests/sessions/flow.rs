@@ -134,6 +134,9 @@ async fn a_token_for_some_devices_shows_no_others() {
     let forbidden = client.refused(ask(SITE, "fan")).await;
     assert_eq!((forbidden.code(), forbidden.field.as_str()), (wire::ErrorCode::Forbidden, "get_shadow.device"));
     assert_eq!(client.refused(ask("elsewhere", "fan")).await.field, "get_shadow.site");
+    let loss = client.refused(Request::GetLoss(wire::GetLoss { site: SITE.into() })).await;
+    assert_eq!((loss.code(), loss.field.as_str()), (wire::ErrorCode::Forbidden, "get_loss.site"));
+    assert!(loss.message.contains("all of the site"), "{}", loss.message);
     let filter = Some(wire::Filter { devices: vec!["fan".into()] });
     let named = client.refused(Request::Subscribe(wire::Subscribe { filter, ..live() })).await;
     assert_eq!((named.code(), named.field.as_str()), (wire::ErrorCode::Forbidden, "subscribe.filter.devices"));
