@@ -12,10 +12,16 @@ use crate::backbone::feed::{FEED_ITEMS_MAX, Feed, FeedItem};
 /// A batch is cut when it has reached this many bytes, so that a feed is bounded in bytes as well.
 const BATCH_BYTES_TARGET: usize = 1024 * 1024;
 
+/// Rooms that may be remembered before those are looked for to which nobody listens any more.
+const ROOMS_BEFORE_PRUNING: usize = 64;
+
 /// The feeds, and what the running transaction has for them.
 #[derive(Default)]
 pub(super) struct Feeds {
     rooms: HashMap<RoomId, Room>,
+    /// At twice as many rooms as were listened to last time: so looking costs each subscriber the same, however
+    /// many there are.
+    prune_at: usize,
 }
 
 struct Room {
@@ -25,6 +31,11 @@ struct Room {
 
 impl Feeds {
     pub(super) fn subscribe(&mut self, room: &RoomId, start: Position) -> Feed {
+        if self.rooms.len() >= self.prune_at.max(ROOMS_BEFORE_PRUNING) {
+            // What is held is for those who listen.
+            self.rooms.retain(|_, room| room.items.receiver_count() > 0);
+            self.prune_at = 2 * self.rooms.len();
+        }
         let room = self
             .rooms
             .entry(room.clone())
@@ -69,5 +80,31 @@ fn send(items: &broadcast::Sender<FeedItem>, batch: &mut Vec<LoggedEntry>) {
     if !batch.is_empty() {
         // An error says that the last reader has just gone, and then nobody misses it.
         drop(items.send(FeedItem::Entries(std::mem::take(batch).into())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockgate_proto::ids::{Site, Tenant};
+
+    use super::*;
+
+    #[test]
+    fn rooms_to_which_nobody_listens_are_forgotten_though_nothing_is_written() {
+        let mut feeds = Feeds::default();
+        let room =
+            |at: usize| RoomId { tenant: Tenant::new("acme").unwrap(), site: Site::new(format!("s{at}")).unwrap() };
+        let kept: Vec<Feed> = (0..100).map(|at| feeds.subscribe(&room(at), Position::START)).collect();
+        for at in 100..10_000 {
+            drop(feeds.subscribe(&room(at), Position::START));
+            assert!(feeds.rooms.len() <= 2 * (kept.len() + 1), "{} rooms", feeds.rooms.len());
+        }
+        let heard = |feeds: &Feeds, at| feeds.rooms.get(&room(at)).is_some_and(|room| room.items.receiver_count() > 0);
+        assert!((0..100).all(|at| heard(&feeds, at)));
+        drop(kept);
+        for at in 0..1_000 {
+            drop(feeds.subscribe(&room(at), Position::START));
+        }
+        assert!(feeds.rooms.len() <= ROOMS_BEFORE_PRUNING, "{} rooms", feeds.rooms.len());
     }
 }
