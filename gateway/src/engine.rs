@@ -59,6 +59,7 @@ impl Engine {
 fn embedded_options(config: &Config, clock: &Clock) -> EmbeddedOptions {
     let mut options = EmbeddedOptions::new(config.data.join(BACKBONE_FOLDER), shared_clock(clock), random());
     options.retention = retention(config);
+    options.devices_per_room_max = config.limits.devices_per_site;
     options
 }
 

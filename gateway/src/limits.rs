@@ -31,6 +31,9 @@ pub const LOG_READ_BYTES_MAX: usize = 256 * 1024;
 /// Requests to the registry of rooms that may wait; those who ask wait with them.
 pub const ROOM_REQUESTS_MAX: usize = 64;
 
+/// Devices of one room that get a shadow, unless it is configured otherwise.
+pub const DEVICES_PER_ROOM_MAX: usize = 10_000;
+
 /// Connections to the listener for metrics.
 pub const METRICS_CONNECTIONS_MAX: usize = 32;
 

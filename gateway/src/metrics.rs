@@ -39,6 +39,8 @@ pub enum Counter {
     StepsDone,
     /// Entries in those steps.
     StepsEntries,
+    /// Records of devices beyond a site's bound: in the log, and in no shadow.
+    ShadowsLeftOut,
     /// Steps that ended their session: another session has taken over, or the backbone went back.
     StepsRefused,
     /// Calls to the backbone that failed.
@@ -170,6 +172,7 @@ impl Counter {
             Counter::AlarmsRaised => "lockgate_gateway_alarms_raised_total",
             Counter::StepsDone => "lockgate_gateway_steps_done_total",
             Counter::StepsEntries => "lockgate_gateway_steps_entries_total",
+            Counter::ShadowsLeftOut => "lockgate_gateway_shadows_left_out_total",
             Counter::StepsRefused => "lockgate_gateway_steps_refused_total",
             Counter::BackboneFailures => "lockgate_gateway_backbone_failures_total",
             Counter::RoomEntries => "lockgate_gateway_room_entries_total",

@@ -168,6 +168,8 @@ pub struct Alarm {
 pub enum AlarmKind {
     /// Two agents hold one identity.
     AgentTwice,
+    /// The site has more devices than get a shadow.
+    TooManyDevices,
 }
 
 impl AlarmKind {
@@ -175,6 +177,7 @@ impl AlarmKind {
     pub fn as_str(self) -> &'static str {
         match self {
             AlarmKind::AgentTwice => "agent_twice",
+            AlarmKind::TooManyDevices => "too_many_devices",
         }
     }
 }

@@ -12,6 +12,8 @@ use lockgate_proto::limits::{GATEWAYS_MAX, PING_INTERVAL, PUBLISH_BYTES_TARGET, 
 use lockgate_runtime::dial::GatewayUrl;
 use lockgate_runtime::listen_address;
 
+use crate::limits::DEVICES_PER_ROOM_MAX;
+
 mod redis;
 mod serve;
 
@@ -47,6 +49,8 @@ pub struct Config {
     pub client: ClientConfig,
     /// Who is told of.
     pub presence: PresenceConfig,
+    /// What one site may take up.
+    pub limits: LimitsConfig,
     /// How long the backbone keeps entries.
     pub retention: RetentionConfig,
     /// The backbone that gateways share; without one, the embedded one.
@@ -127,6 +131,13 @@ pub struct PresenceConfig {
     pub users: bool,
 }
 
+/// `[limits]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Devices of a site whose last values are kept.
+    pub devices_per_site: usize,
+}
+
 /// `[retention]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionConfig {
@@ -162,6 +173,7 @@ impl Default for Config {
             },
             client: ClientConfig { ping_interval: PING_INTERVAL, subscriptions_max: 64, lag_entries_max: 10_000 },
             presence: PresenceConfig { agents: true, users: true },
+            limits: LimitsConfig { devices_per_site: DEVICES_PER_ROOM_MAX },
             retention: RetentionConfig { age: 30 * DAY, bytes: 1_024 * MIB },
             redis: None,
         }
@@ -207,6 +219,11 @@ impl Config {
             let users = table.or("users", default.presence.users, Item::boolean);
             Some(PresenceConfig { agents, users })
         });
+        let limits = root.section("limits", |table| {
+            let max = default.limits.devices_per_site;
+            let devices_per_site = table.or("devices_per_site", max, |item| count(item, 1..=1_000_000));
+            Some(LimitsConfig { devices_per_site })
+        });
         let retention = root.section("retention", |table| {
             let age = table.or("age", default.retention.age, |item| item.duration(MINUTE..=36_500 * DAY));
             let bytes = table.or("bytes", default.retention.bytes, |item| item.bytes(MIB..=MIB * MIB));
@@ -222,6 +239,7 @@ impl Config {
             edge: edge?,
             client: client?,
             presence: presence?,
+            limits: limits?,
             retention: retention?,
             redis,
         })

@@ -26,6 +26,7 @@ pub fn encode_attendance_body(turn: &Turn) -> Bytes {
 pub fn encode_alarm_body(alarm: &Alarm) -> Bytes {
     let kind = match alarm.kind {
         AlarmKind::AgentTwice => wire::AlarmKind::AgentTwice,
+        AlarmKind::TooManyDevices => wire::AlarmKind::TooManyDevices,
     };
     body(wire::entry::Body::Alarm(wire::Alarm {
         kind: kind.into(),
@@ -50,6 +51,7 @@ pub(super) fn alarm_from_wire(alarm: wire::Alarm) -> Result<Option<Alarm>, Conve
     let kind = match alarm.kind() {
         wire::AlarmKind::Unspecified => return Ok(None),
         wire::AlarmKind::AgentTwice => AlarmKind::AgentTwice,
+        wire::AlarmKind::TooManyDevices => AlarmKind::TooManyDevices,
     };
     let agent = if alarm.agent.is_empty() { None } else { Some(agent_name(&alarm.agent)?) };
     Ok(Some(Alarm { kind, agent, text: alarm.text }))

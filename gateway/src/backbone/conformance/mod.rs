@@ -31,6 +31,9 @@ pub(crate) use steps::*;
 /// How long what an instance says stands in every world.
 pub(crate) const LEASE: Duration = Duration::from_millis(400);
 
+/// How many devices of a room get a shadow in every world whose engine knows a bound; no other case has more.
+pub(crate) const DEVICES_MAX: usize = 24;
+
 /// What a world's logs keep, unless a case says otherwise: everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Keep {

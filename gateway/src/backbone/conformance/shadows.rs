@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lockgate_proto::convert::decode_entry;
-use lockgate_proto::entry::EntryBody;
+use lockgate_proto::entry::{EntryBody, EntryKind};
 use lockgate_proto::reading::Value;
 use lockgate_proto::seq::{Epoch, Seq};
 
 use super::agent::{Agent, NOON, device, log_of, room};
-use super::{Keep, World};
+use super::{DEVICES_MAX, Keep, World};
 use crate::backbone::{Backbone, DeviceShadow, DeviceTest, PageWanted, Wanted};
 
 type Made = Box<dyn World>;
@@ -207,4 +207,44 @@ pub(crate) async fn no_more_shadows_are_read_than_are_wanted<F: Future<Output = 
     let few = select(DeviceTest::new(|device| device.as_str() == "pump-07"), 100).await;
     let few: Vec<_> = few.devices.unwrap().iter().map(|shadow| shadow.device.as_str().to_owned()).collect();
     assert_eq!(few, ["pump-07"]);
+}
+
+pub(crate) async fn devices_beyond_the_bound_are_logged_and_get_no_shadow<F: Future<Output = Made>>(
+    make: impl Fn(Keep) -> F,
+) {
+    let mut world = make(Keep::default()).await;
+    let mut agent = Agent::open(&world.backbone(), &room("plant"), "pi", 1).await;
+    for at in 0..DEVICES_MAX {
+        let entry = agent.telemetry(&format!("pump-{at:02}"), &[("level", 1)]);
+        agent.step(vec![entry]).await.unwrap();
+    }
+    for round in 2..=3 {
+        let mut entries = vec![agent.telemetry("pump-00", &[("level", round)])];
+        entries.extend((0..3).map(|at| agent.telemetry(&format!("junk-{round}-{at}"), &[("level", round)])));
+        entries.push(agent.presence("junk", true));
+        agent.step(entries).await.unwrap();
+    }
+    let backbone = world.backbone();
+    let kinds: Vec<EntryKind> = log_of(&backbone, &room("plant")).await.iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds.len(), DEVICES_MAX + 2 * 5 + 1);
+    let alarms: Vec<usize> = (0..kinds.len()).filter(|at| kinds[*at] == EntryKind::Alarm).collect();
+    assert_eq!(alarms, [DEVICES_MAX + 5], "told once, behind the step that passed the bound");
+    let names = async |backbone: &dyn Backbone| -> Vec<String> {
+        let devices = backbone.devices(&room("plant")).await.unwrap();
+        devices.iter().map(|device| device.device.as_str().to_owned()).collect()
+    };
+    let known: Vec<String> = (0..DEVICES_MAX).map(|at| format!("pump-{at:02}")).collect();
+    assert_eq!(names(&*backbone).await, known);
+    assert_eq!(values(&shadow(&*backbone, "pump-00").await), [("level", 3)], "who has a place keeps it");
+    world.crash().await;
+    let backbone = world.backbone();
+    agent.backbone = Arc::clone(&backbone);
+    let entries = vec![agent.telemetry("junk", &[("level", 4)]), agent.telemetry("pump-23", &[("level", 4)])];
+    agent.step(entries).await.unwrap();
+    assert_eq!(names(&*backbone).await, known);
+    assert_eq!(values(&shadow(&*backbone, "pump-23").await), [("level", 4)]);
+    let mut elsewhere = Agent::open(&backbone, &room("other"), "pi", 1).await;
+    let entry = elsewhere.telemetry("junk", &[("level", 1)]);
+    elsewhere.step(vec![entry]).await.unwrap();
+    assert_eq!(backbone.devices(&room("other")).await.unwrap().len(), 1, "each room has its own bound");
 }

@@ -9,6 +9,7 @@
 //! compare-and-set are safe because one thread does them all. The queue is bounded; whoever finds it full waits.
 
 mod attendance;
+mod crowds;
 mod feeds;
 mod log;
 mod reader;
@@ -41,6 +42,7 @@ use super::{
     Backbone, BackboneError, Clock, DevicePage, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry,
     NewEntry, Opened, PageWanted, Random, ReadLimit, Retention, Selection, Snapshot, Step, Stepped, Wanted,
 };
+use crate::limits::DEVICES_PER_ROOM_MAX;
 use reader::Readers;
 use state::{OpenRequest, State, StepRequest};
 use store::Folder;
@@ -66,6 +68,8 @@ pub struct EmbeddedOptions {
     pub busy_timeout: Duration,
     /// How long what an instance says of who is in a room stands.
     pub attendance_lease: Duration,
+    /// Devices of one room that get a shadow. What others tell is logged all the same.
+    pub devices_per_room_max: usize,
     /// Tells what is too old.
     pub clock: Clock,
     /// Where stamps come from.
@@ -81,6 +85,7 @@ impl EmbeddedOptions {
             maintenance_interval: Duration::from_secs(10),
             busy_timeout: Duration::from_secs(5),
             attendance_lease: ATTENDANCE_LEASE,
+            devices_per_room_max: DEVICES_PER_ROOM_MAX,
             clock,
             random,
         }
@@ -106,7 +111,7 @@ impl EmbeddedBackbone {
         let (health_told, health) = watch::channel(Health::Up);
         let writer = Writer {
             store,
-            state: State::new(Stamps::new(options.random), options.attendance_lease),
+            state: State::new(Stamps::new(options.random), options.attendance_lease, options.devices_per_room_max),
             requests: queue,
             health: health_told,
             retention: options.retention,

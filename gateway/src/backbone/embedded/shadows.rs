@@ -32,33 +32,50 @@ const PUT: &str = "INSERT INTO shadows (room, device, agent, online, presence_ep
 const COLUMNS: &str = "device, agent, online, presence_epoch_order, presence_seq, last_seen, metric_count, metrics";
 
 /// The shadows that the writer works on. Readings are kept encoded, as the rows have them.
-#[derive(Default)]
 pub(super) struct Shadows {
-    kept: HashMap<(i64, DeviceName), Shadow<Bytes>>,
-    changed: Vec<(i64, DeviceName)>,
+    kept: HashMap<Key, Shadow<Bytes>>,
+    changed: Vec<Key>,
+    /// How many devices each room has; counted when first needed.
+    counts: HashMap<i64, usize>,
+    /// Most devices of a room.
+    devices_max: usize,
 }
 
+/// A device of a room.
+pub(super) type Key = (i64, DeviceName);
+
 impl Shadows {
+    pub(super) fn new(devices_max: usize) -> Shadows {
+        Shadows { kept: HashMap::new(), changed: Vec::new(), counts: HashMap::new(), devices_max }
+    }
+
     /// Forgets what was not written; the rows are the truth.
     pub(super) fn forget(&mut self) {
         self.kept.clear();
         self.changed.clear();
+        self.counts.clear();
     }
 
-    /// Takes in what a record tells of a device. [`Shadows::write`] has it stored.
+    /// Takes in what a record tells of a device. [`Shadows::write`] has it stored. Gives the device back where the
+    /// room has as many as it may have, and this is none of them.
     pub(super) fn tell(
         &mut self,
         store: &Connection,
-        (room, device): (i64, DeviceName),
+        key: Key,
         teller: &Teller<'_>,
         told: Vec<Told<Bytes>>,
-    ) -> rusqlite::Result<()> {
-        let key = (room, device);
+    ) -> rusqlite::Result<Option<Key>> {
         let shadow = match self.kept.entry(key.clone()) {
             Entry::Occupied(kept) => kept.into_mut(),
             Entry::Vacant(vacant) => {
-                let stored = load(store, room, &key.1)?;
-                vacant.insert(stored.unwrap_or_else(|| Shadow::new(teller.agent.clone())))
+                let shadow = match load(store, key.0, &key.1)? {
+                    Some(stored) => stored,
+                    None if takes_one_more(&mut self.counts, store, key.0, self.devices_max)? => {
+                        Shadow::new(teller.agent.clone())
+                    }
+                    None => return Ok(Some(key)),
+                };
+                vacant.insert(shadow)
             }
         };
         let mut changed = false;
@@ -68,7 +85,7 @@ impl Shadows {
         if changed {
             self.changed.push(key);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Writes every shadow that changed since the last time.
@@ -96,9 +113,30 @@ impl Shadows {
         }
         if self.kept.len() > DEVICES_KEPT_MAX {
             self.kept.clear();
+            self.counts.clear();
         }
         Ok(())
     }
+}
+
+/// Counts one device more, if the room may have it.
+fn takes_one_more(
+    counts: &mut HashMap<i64, usize>,
+    store: &Connection,
+    room: i64,
+    devices_max: usize,
+) -> rusqlite::Result<bool> {
+    let count = match counts.entry(room) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(unknown) => {
+            let sql = "SELECT COUNT(*) FROM shadows WHERE room = ?1";
+            let stored: i64 = store.prepare_cached(sql)?.query_row([room], |row| row.get(0))?;
+            unknown.insert(usize::try_from(stored).unwrap_or(usize::MAX))
+        }
+    };
+    let takes = *count < devices_max;
+    *count += usize::from(takes);
+    Ok(takes)
 }
 
 /// One device's shadow, for readers.

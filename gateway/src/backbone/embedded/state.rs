@@ -11,6 +11,7 @@ use lockgate_proto::position::Position;
 use lockgate_proto::seq::Epoch;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::crowds::Crowds;
 use super::feeds::Feeds;
 use super::shadows::Shadows;
 use super::{log, shadows, store};
@@ -97,17 +98,19 @@ pub(super) struct State {
     shadows: Shadows,
     stamps: Stamps,
     feeds: Feeds,
+    crowds: Crowds,
     pub(super) attendance_lease: Duration,
 }
 
 impl State {
-    pub(super) fn new(stamps: Stamps, attendance_lease: Duration) -> State {
+    pub(super) fn new(stamps: Stamps, attendance_lease: Duration, devices_max: usize) -> State {
         State {
             rooms: HashMap::new(),
             ledgers: HashMap::new(),
-            shadows: Shadows::default(),
+            shadows: Shadows::new(devices_max),
             stamps,
             feeds: Feeds::default(),
+            crowds: Crowds::new(devices_max),
             attendance_lease,
         }
     }
@@ -188,6 +191,9 @@ impl State {
         for entry in entries {
             self.append(&mut appender, store, room_id, &mut room, entry)?;
         }
+        if let Some(alarm) = self.crowds.alarm(room_id) {
+            self.append(&mut appender, store, room_id, &mut room, PreparedEntry::new(&alarm))?;
+        }
         self.rooms.insert(room_id.clone(), room);
         Ok(())
     }
@@ -216,6 +222,7 @@ impl State {
 
     pub(super) fn committed(&mut self) {
         self.feeds.publish();
+        self.crowds.committed();
         if self.rooms.len() > KEPT_MAX {
             self.rooms.clear();
         }
@@ -226,6 +233,7 @@ impl State {
 
     pub(super) fn rolled_back(&mut self) {
         self.feeds.drop_held();
+        self.crowds.rolled_back();
         self.rooms.clear();
         self.ledgers.clear();
         self.shadows.forget();
@@ -247,7 +255,10 @@ impl State {
         self.feeds.hold(room_id, logged);
         if let (Some(mut says), Some(device)) = (entry.says, entry.device) {
             let told = std::mem::take(&mut says.told);
-            self.shadows.tell(store, (room.id, device), &says.teller(entry.received_at), told)?;
+            let (key, received_at) = ((room.id, device), entry.received_at);
+            if let Some((_, device)) = self.shadows.tell(store, key, &says.teller(received_at), told)? {
+                self.crowds.note(room_id, device, received_at);
+            }
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{EmbeddedBackbone, EmbeddedOptions, OpenError};
-use crate::backbone::conformance::{Keep, LEASE, World, conformance_suite};
+use crate::backbone::conformance::{self, DEVICES_MAX, Keep, LEASE, World, conformance_suite};
 use crate::backbone::{Backbone, Retention};
 
 /// Distinct stamps for all stores of the test process: no history repeats another's.
@@ -37,6 +37,7 @@ pub(super) fn options(folder: &Path, keep: Keep, now: &Arc<AtomicI64>) -> Embedd
         maintenance_interval: Duration::from_secs(3_600),
         busy_timeout: Duration::from_millis(20),
         attendance_lease: LEASE,
+        devices_per_room_max: DEVICES_MAX,
         ..EmbeddedOptions::new(folder.to_owned(), clock, random)
     }
 }
@@ -120,6 +121,11 @@ impl World for FileWorld {
 }
 
 conformance_suite!(FileWorld::make);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_beyond_the_bound_are_logged_and_get_no_shadow() {
+    conformance::devices_beyond_the_bound_are_logged_and_get_no_shadow(FileWorld::make).await;
+}
 
 pub(super) fn refused(result: Result<EmbeddedBackbone, OpenError>) -> OpenError {
     match result {
