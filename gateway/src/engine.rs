@@ -75,6 +75,7 @@ fn redis_options(config: &Config, redis: &RedisConfig, clock: &Clock) -> anyhow:
             Some(std::fs::read(path).with_context(|| format!("cannot read redis.ca_file {}", path.display()))?);
     }
     options.durability = redis.durability;
+    options.devices_per_room_max = config.limits.devices_per_site;
     options.retention = retention(config);
     Ok(options)
 }

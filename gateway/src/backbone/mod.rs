@@ -12,6 +12,7 @@
 //! * A **snapshot**'s position is never newer than its shadows.
 //! * Who is in a room is one **book** of all instances' sheets: each coming and each leaving is one entry.
 
+mod crowds;
 pub mod embedded;
 mod feed;
 mod prepare;

@@ -9,7 +9,6 @@
 //! compare-and-set are safe because one thread does them all. The queue is bounded; whoever finds it full waits.
 
 mod attendance;
-mod crowds;
 mod feeds;
 mod log;
 mod reader;

@@ -11,10 +11,10 @@ use lockgate_proto::position::Position;
 use lockgate_proto::seq::Epoch;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::crowds::Crowds;
 use super::feeds::Feeds;
 use super::shadows::Shadows;
 use super::{log, shadows, store};
+use crate::backbone::crowds::Crowds;
 use crate::backbone::prepare::PreparedEntry;
 use crate::backbone::stamps::{RandomFailed, Stamps};
 use crate::backbone::{BackboneError, Feed, Opened, Step, Stepped};
@@ -257,7 +257,7 @@ impl State {
             let told = std::mem::take(&mut says.told);
             let (key, received_at) = ((room.id, device), entry.received_at);
             if let Some((_, device)) = self.shadows.tell(store, key, &says.teller(received_at), told)? {
-                self.crowds.note(room_id, device, received_at);
+                self.crowds.note(room_id, device, 1, received_at);
             }
         }
         Ok(())

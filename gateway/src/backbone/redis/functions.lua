@@ -47,14 +47,23 @@ local function append(head_key, log, live, args, at)
   redis.call('SPUBLISH', live, block)
 end
 
--- What a telling changes in a device's shadow. Only reads.
-local function plan(devices, shadow, agent, told)
+-- What a telling changes in a device's shadow. Only reads. `crowd`: how many devices the room may have, and those
+-- beyond.
+local function plan(devices, shadow, agent, told, crowd)
   local generation, presence, online, seen, owner = 1, string.rep('\0', 16), '-', string.rep('\0', 8), agent
   local header = redis.call('HGET', devices, told.device)
   if header then
     generation = struct.unpack('>I4', header)
     presence, online, seen = string.sub(header, 5, 20), string.sub(header, 21, 21), string.sub(header, 22, 29)
     owner = string.sub(header, 30)
+  end
+  if not header then
+    crowd.known = crowd.known or redis.call('HLEN', devices)
+    if crowd.known >= crowd.max then
+      crowd.left_out, crowd.first = crowd.left_out + 1, crowd.first or told.device
+      return nil
+    end
+    crowd.known = crowd.known + 1
   end
   if owner ~= agent then
     -- The orders of two agents can't be compared. Who tells of the present has the device; another agent's
@@ -117,7 +126,8 @@ end
 -- Applies a session's step, if the ledger stands right before it.
 -- KEYS: ledgers, head, log, live, devices, then the shadow of each telling.
 -- ARGV: agent, holder (session and claim), n - 1, n, ledger, count of entries, stamp of the last one,
---       when the newest was received (µs), bytes of all, block, then the tellings.
+--       when the newest was received (µs), bytes of all, block, most devices of the room, then the tellings.
+-- Says as well for how many devices there is no shadow, and the first of them.
 local function step(keys, args)
   local agent, holder, before, n = args[1], args[2], args[3], args[4]
   local stored = redis.call('HGET', keys[1], agent)
@@ -130,9 +140,9 @@ local function step(keys, args)
   end
   if at ~= before then return 'refused' end
 
-  local plans = {}
-  for index, told in ipairs(tellings(args, 11)) do
-    plans[#plans + 1] = plan(keys[5], keys[5 + index], agent, told)
+  local plans, crowd = {}, { max = tonumber(args[11]), left_out = 0 }
+  for index, told in ipairs(tellings(args, 12)) do
+    plans[#plans + 1] = plan(keys[5], keys[5 + index], agent, told, crowd)
   end
 
   append(keys[2], keys[3], keys[4], args, 6)
@@ -144,6 +154,7 @@ local function step(keys, args)
     end
     if #planned.removed > 0 then redis.call('HDEL', planned.shadow, unpack(planned.removed)) end
   end
+  if crowd.left_out > 0 then return { 'done', crowd.left_out, crowd.first } end
   return 'done'
 end
 

@@ -40,7 +40,9 @@ use lockgate_proto::seq::Epoch;
 use lockgate_runtime::Supervisor;
 use redis::{Cmd, Value, cmd};
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::warn;
 
+use super::crowds::Crowds;
 use super::prepare::PreparedEntry;
 use super::stamps::Stamps;
 use super::{
@@ -85,6 +87,9 @@ struct Shared {
     /// Held for a draw.
     stamps: Mutex<Stamps>,
     attendance_lease: Duration,
+    devices_per_room_max: usize,
+    /// Held for a look.
+    crowds: Mutex<Crowds>,
     upkeep: Upkeep,
 }
 
@@ -122,6 +127,8 @@ impl RedisBackbone {
             health,
             stamps: Mutex::new(Stamps::new(options.random)),
             attendance_lease: options.attendance_lease,
+            devices_per_room_max: options.devices_per_room_max,
+            crowds: Mutex::new(Crowds::new(options.devices_per_room_max)),
             upkeep,
         };
         Ok(RedisBackbone { shared: Arc::new(shared) })
@@ -177,7 +184,7 @@ impl RedisBackbone {
         call.arg(agent.agent.as_str()).arg(&ledger[..16]).arg(&(step.n - 1).to_be_bytes()).arg(&step.n.to_be_bytes());
         call.arg(step.ledger.to_bytes());
         self.entry_args(&mut call, &entries)?;
-        call.arg(tellings.len());
+        call.arg(self.shared.devices_per_room_max).arg(tellings.len());
         for telling in &tellings {
             for arg in telling.args() {
                 call.arg(&arg[..]);
@@ -194,6 +201,25 @@ impl RedisBackbone {
         call.arg(entries.iter().map(|entry| PLACE_BYTES + entry.rest.len()).sum::<usize>());
         call.arg(block_logic::encode(entries, &stamps));
         Ok(())
+    }
+
+    /// A step has been applied, and there is no shadow for some of its devices: the room is told, once.
+    async fn crowded(&self, room: &RoomId, step: &Step, crowd: &[Value]) {
+        let [_, Value::Int(left_out), Value::BulkString(first)] = crowd else { return };
+        let first = std::str::from_utf8(first).ok().and_then(|first| DeviceName::new(first).ok());
+        let at = step.entries.first().map(|entry| entry.received_at);
+        let (Some(first), Some(at)) = (first, at) else { return };
+        let alarm = {
+            let mut crowds = self.shared.crowds.lock().unwrap_or_else(PoisonError::into_inner);
+            crowds.note(room, first, u64::try_from(*left_out).unwrap_or(0), at);
+            let alarm = crowds.alarm(room);
+            crowds.committed();
+            alarm
+        };
+        let Some(alarm) = alarm else { return };
+        if let Err(error) = self.append(room, &[alarm]).await {
+            warn!(%room, %error, "The room could not be told that it has too many devices.");
+        }
     }
 
     async fn shadows(
@@ -226,7 +252,11 @@ fn ledger_from(agent: &AgentName, stored: &[u8]) -> Result<Ledger, BackboneError
 
 /// Whether a function says that it has done what it was asked for.
 fn is_done(answer: &Value) -> bool {
-    matches!(answer, Value::BulkString(word) if word == b"done")
+    match answer {
+        Value::BulkString(word) => word == b"done",
+        Value::Array(said) => said.first().is_some_and(is_done),
+        _ => false,
+    }
 }
 
 #[async_trait]
@@ -263,6 +293,9 @@ impl Backbone for RedisBackbone {
         }
         let call = self.step_call(agent, step)?;
         let answer = self.write(agent, &RoomKeys::new(&agent.room), call).await?;
+        if let Value::Array(crowd) = &answer {
+            self.crowded(&agent.room, step, crowd).await;
+        }
         Ok(if is_done(&answer) { Stepped::Done } else { Stepped::Refused })
     }
 

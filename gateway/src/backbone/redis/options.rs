@@ -5,6 +5,7 @@ use std::time::Duration;
 use lockgate_proto::limits::ATTENDANCE_LEASE;
 
 use crate::backbone::{Clock, Random, Retention};
+use crate::limits::DEVICES_PER_ROOM_MAX;
 
 /// What an acknowledgement waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct RedisOptions {
     pub maintenance_interval: Duration,
     /// How long what an instance says of who is in a room stands, by Redis's clock.
     pub attendance_lease: Duration,
+    /// Most devices of a room that get a shadow.
+    pub devices_per_room_max: usize,
     /// Tells what is too old.
     pub clock: Clock,
     /// Where stamps come from.
@@ -53,6 +56,7 @@ impl RedisOptions {
             retention: Retention::default(),
             maintenance_interval: Duration::from_secs(10),
             attendance_lease: ATTENDANCE_LEASE,
+            devices_per_room_max: DEVICES_PER_ROOM_MAX,
             clock,
             random,
         }

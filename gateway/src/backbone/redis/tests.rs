@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use super::keys::RoomKeys;
 use super::{ConnectError, RedisBackbone, RedisOptions};
 use crate::backbone::conformance::agent::{Agent, room};
-use crate::backbone::conformance::{Keep, LEASE, World, conformance_suite};
+use crate::backbone::conformance::{DEVICES_MAX, Keep, LEASE, World, conformance_suite};
 use crate::backbone::{Backbone, BackboneError, Health, NewEntry, Retention, Stepped};
 
 /// Distinct stamps for all stores of the test process: no history repeats another's.
@@ -73,7 +73,8 @@ fn start(folder: &Path) -> Redis {
 }
 
 async fn open(redis: &Redis, keep: Keep, now: &Arc<AtomicI64>) -> RedisBackbone {
-    RedisBackbone::open(options(&redis.url(), keep, now), &Supervisor::new()).await.unwrap()
+    let options = RedisOptions { devices_per_room_max: DEVICES_MAX, ..options(&redis.url(), keep, now) };
+    RedisBackbone::open(options, &Supervisor::new()).await.unwrap()
 }
 
 /// An engine with what a test sets.

@@ -20,13 +20,13 @@ const TOLD_MAX: usize = 10_000;
 /// A room is logged no more often than this.
 const LINE_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// What the writer knows of such rooms.
+/// What an engine knows of such rooms.
 pub(super) struct Crowds {
     /// Most devices of a room that get a shadow.
     devices_max: usize,
-    /// What the running transaction met.
+    /// What was met and is not committed yet.
     met: HashMap<RoomId, Met>,
-    /// Rooms that have their alarm, and which of them by the running transaction.
+    /// Rooms that have their alarm, and which of them by what is not committed yet.
     told: HashSet<RoomId>,
     told_now: Vec<RoomId>,
     lines: LineLimit<RoomId>,
@@ -51,10 +51,10 @@ impl Crowds {
         }
     }
 
-    /// A record of a device for which there is no shadow.
-    pub(super) fn note(&mut self, room: &RoomId, device: DeviceName, at: UnixMicros) {
+    /// So many records, of a device among others, for which there is no shadow.
+    pub(super) fn note(&mut self, room: &RoomId, device: DeviceName, records: u64, at: UnixMicros) {
         let met = self.met.entry(room.clone()).or_insert(Met { records: 0, first: device, at });
-        met.records += 1;
+        met.records += records;
     }
 
     /// The entry that tells the room, where that is due.
