@@ -37,6 +37,7 @@ enum Step {
     EpochClosed {
         epochs_back: u64,
     },
+    Renew,
     Close,
     Kill,
     LosePower,
@@ -69,6 +70,7 @@ fn arb_step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Sync),
         3 => (lane(), 0usize..3, 0u64..101).prop_map(|(lane, epochs_back, part)| Step::Settle { lane, epochs_back, part }),
         1 => (0u64..4).prop_map(|epochs_back| Step::EpochClosed { epochs_back }),
+        1 => Just(Step::Renew),
         1 => Just(Step::Close),
         1 => Just(Step::Kill),
         1 => Just(Step::LosePower),
@@ -98,6 +100,8 @@ struct Model {
     disk: FakeDisk,
     queue: Option<Queue>,
     epoch: u64,
+    /// Epochs after it that were tried and may be in the queue or not.
+    tried: u64,
     boot: u128,
     seed: u64,
     lanes: BTreeMap<(u64, Lane), Numbers>,
@@ -114,6 +118,7 @@ impl Model {
             disk: FakeDisk::default(),
             queue: None,
             epoch: 0,
+            tried: 0,
             boot: 1,
             seed: 1,
             lanes: BTreeMap::new(),
@@ -134,13 +139,30 @@ impl Model {
     }
 
     fn reopen(&mut self) {
-        self.epoch += 1;
+        self.epoch = self.next_epoch();
+        self.tried = 0;
         let storage = Box::new(self.disk.clone());
         let (queue, _) = Queue::open(storage, Self::limits(), start(self.epoch, self.boot)).unwrap();
         self.queue = Some(queue);
+    }
+
+    fn next_epoch(&mut self) -> u64 {
+        self.tried += 1;
+        let epoch = self.epoch + self.tried;
         for lane in Lane::ALL {
-            self.lanes.insert((self.epoch, lane), Numbers::default());
+            self.lanes.insert((epoch, lane), Numbers::default());
         }
+        epoch
+    }
+
+    fn renew(&mut self) {
+        let next = self.next_epoch();
+        let renewed = self.queue.as_mut().unwrap().renew(Epoch(next));
+        if renewed.is_ok() {
+            self.note_sync(&Ok(()));
+            (self.epoch, self.tried) = (next, 0);
+        }
+        self.note_durable();
     }
 
     fn apply(&mut self, step: &Step) {
@@ -170,6 +192,7 @@ impl Model {
                 let epoch = Epoch(self.epoch.saturating_sub(epochs_back).max(1));
                 self.queue.as_mut().unwrap().epoch_closed(epoch);
             }
+            Step::Renew => self.renew(),
             Step::Close => {
                 let result = self.queue.take().unwrap().close();
                 self.note_sync(&result);
