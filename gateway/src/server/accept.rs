@@ -71,7 +71,7 @@ pub(crate) async fn run(
                     Ok(slot) => spawn(Box::pin(serve(stream, address, slot, door.clone(), stop.clone()))),
                     Err(reason) => {
                         Counter::ConnectionsRefused(reason).tick();
-                        debug!(%address, ?reason, "Connection refused.");
+                        debug!(%address, reason = reason.as_str(), "Connection refused.");
                         match Arc::clone(&refusals).try_acquire_owned() {
                             Ok(place) => spawn(Box::pin(refuse(stream, place))),
                             // An error says that the peer has gone.
