@@ -15,5 +15,6 @@ pub mod proxy;
 pub mod python;
 pub mod random;
 pub mod redis;
+pub mod redis_cluster;
 pub mod wait;
 pub mod watch;

@@ -93,9 +93,14 @@ impl Redis {
     /// Ends it, puts a copy in the place of what it had, and starts it with that.
     pub fn put_back(&mut self, copy: &Path) -> Result<()> {
         self.program = None;
-        std::fs::remove_dir_all(self.data())?;
-        copy_folder(copy, &self.data())?;
+        self.replace_data(copy)?;
         self.restart()
+    }
+
+    /// Puts a copy in the place of what it had; it must not run.
+    pub fn replace_data(&self, copy: &Path) -> Result<()> {
+        std::fs::remove_dir_all(self.data())?;
+        copy_folder(copy, &self.data())
     }
 
     fn data(&self) -> PathBuf {
@@ -104,6 +109,11 @@ impl Redis {
 
     fn log(&self) -> PathBuf {
         self.folder.join("redis.log")
+    }
+
+    /// What a line of its configuration sets.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
     }
 
     /// Where it listens.

@@ -101,6 +101,7 @@ macro_rules! conformance_suite {
             a_device_goes_over_to_the_agent_that_tells_of_it_now,
             a_snapshot_knows_all_up_to_its_position,
             devices_are_listed_by_name,
+            devices_beyond_the_bound_are_logged_and_get_no_shadow,
             a_list_goes_on_where_it_stopped,
             no_more_shadows_are_read_than_are_wanted,
             coming_and_leaving_are_entries_told_once,

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{EmbeddedBackbone, EmbeddedOptions, OpenError};
-use crate::backbone::conformance::{self, DEVICES_MAX, Keep, LEASE, World, conformance_suite};
+use crate::backbone::conformance::{DEVICES_MAX, Keep, LEASE, World, conformance_suite};
 use crate::backbone::{Backbone, Retention};
 
 /// Distinct stamps for all stores of the test process: no history repeats another's.
@@ -120,16 +120,11 @@ impl World for FileWorld {
     }
 }
 
-conformance_suite!(FileWorld::make);
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn devices_beyond_the_bound_are_logged_and_get_no_shadow() {
-    conformance::devices_beyond_the_bound_are_logged_and_get_no_shadow(FileWorld::make).await;
-}
-
 pub(super) fn refused(result: Result<EmbeddedBackbone, OpenError>) -> OpenError {
     match result {
         Ok(_) => panic!("the store was opened"),
         Err(refused) => refused,
     }
 }
+
+conformance_suite!(FileWorld::make);

@@ -4,9 +4,9 @@
 
 use lockgate_proto::attendance::{Book, Sheet};
 use lockgate_proto::time::UnixMicros;
-use redis::Pipeline;
+use redis::{Value, cmd};
 
-use super::keys::{self, RoomKeys, attendance_keys};
+use super::keys::{RoomKeys, attendance_keys};
 use super::library::Function;
 use super::line::read;
 use super::upkeep::search;
@@ -16,9 +16,6 @@ use crate::backbone::prepare::{PreparedEntry, turn_entries};
 
 /// Tries to change a book while others do; each failure means that another one has succeeded.
 const TRIES: usize = 32;
-
-/// Stands for a book that is not looked at.
-const NO_BOOK: &str = "-";
 
 /// A book as it was seen.
 pub(super) struct Seen {
@@ -31,13 +28,12 @@ pub(super) struct Seen {
 
 impl RedisBackbone {
     pub(super) async fn book(&self, keys: &RoomKeys) -> Result<Seen, BackboneError> {
-        let mut pipeline = Pipeline::with_capacity(2);
-        pipeline.cmd("GET").arg(keys.attendance()).cmd("TIME").ignore_errors();
-        let answers = self.shared.reader.ask(&pipeline).await?;
+        let asked = [cmd("GET").arg(keys.attendance()).take(), cmd("TIME")];
+        let answers: Vec<Value> = self.shared.nodes.ask(keys, &asked).await?;
         let damaged = |what: &str| BackboneError::Damaged { what: what.to_owned() };
         let [stored, time] = answers.try_into().map_err(|_| damaged("Redis does not answer all that was asked"))?;
-        let stored: Vec<u8> = read::<Option<_>>(stored)?.unwrap_or_default();
-        let (seconds, micros): (i64, i64) = read(time)?;
+        let stored: Vec<u8> = read::<Option<_>>(Ok(stored))?.unwrap_or_default();
+        let (seconds, micros): (i64, i64) = read(Ok(time))?;
         let now = UnixMicros(seconds.saturating_mul(1_000_000).saturating_add(micros));
         let book = if stored.is_empty() {
             Book::default()
@@ -57,24 +53,35 @@ impl RedisBackbone {
 
     /// Gives up what has expired, in every room in which anyone was.
     pub(super) async fn expire_all_attendance(&self) -> Result<(), BackboneError> {
-        let mut cursor = Some(0);
-        while let Some(at) = cursor {
-            let (next, books) = search(&self.shared.reader, at, &attendance_keys()).await?;
-            for keys in books.iter().filter_map(|book| keys::room_of(book)) {
-                self.change_book(&keys, |seen| {
-                    let turns = seen.book.expire(seen.now, self.shared.attendance_lease);
-                    turn_entries(&turns, seen.now).iter().map(PreparedEntry::new).collect()
-                })
-                .await?;
+        let mut expired = Ok(());
+        for node in &self.shared.nodes.map().nodes {
+            let mut cursor = Some(0);
+            while let Some(at) = cursor {
+                let (next, books) = search(&node.reader, at, &attendance_keys()).await?;
+                for keys in books.iter().filter_map(|book| RoomKeys::of_attendance(book)) {
+                    // A room that is damaged, or on its way to another node, keeps none of the others.
+                    expired = expired.and(self.expire_in(&keys).await);
+                }
+                cursor = next;
             }
-            cursor = next;
         }
-        Ok(())
+        expired
     }
 
-    /// Adds entries, whatever is in the room.
+    async fn expire_in(&self, keys: &RoomKeys) -> Result<(), BackboneError> {
+        self.change_book(keys, |seen| {
+            let turns = seen.book.expire(seen.now, self.shared.attendance_lease);
+            turn_entries(&turns, seen.now).iter().map(PreparedEntry::new).collect()
+        })
+        .await
+    }
+
+    /// Adds entries, whoever is in the room.
     pub(super) async fn append_to(&self, keys: &RoomKeys, entries: &[PreparedEntry]) -> Result<(), BackboneError> {
-        self.turn(keys, NO_BOOK.as_bytes(), &[], entries).await.map(drop)
+        let mut call = self.call(Function::Turn, &[keys.head(), keys.log()]);
+        call.arg("").arg("");
+        self.entry_args(&mut call, keys, entries)?;
+        self.write(keys, keys, call).await.map(drop)
     }
 
     /// Changes a book as often as it takes until no other has come between.
@@ -105,10 +112,9 @@ impl RedisBackbone {
         new: &[u8],
         entries: &[PreparedEntry],
     ) -> Result<bool, BackboneError> {
-        let names = [keys.attendance(), keys.head(), keys.log(), keys.live()];
-        let mut call = self.call(Function::Turn, &names);
+        let mut call = self.call(Function::Turn, &[keys.head(), keys.log(), keys.attendance()]);
         call.arg(seen).arg(new);
-        self.entry_args(&mut call, entries)?;
-        Ok(is_done(&self.lane(&names[0]).write(call).await?))
+        self.entry_args(&mut call, keys, entries)?;
+        Ok(is_done(&self.write(keys, keys, call).await?))
     }
 }

@@ -48,6 +48,16 @@ impl<'a> Info<'a> {
         self.fields.get(field).copied().unwrap_or_default()
     }
 
+    /// Whether it is a node of a cluster.
+    pub(super) fn is_of_cluster(&self) -> bool {
+        self.get("cluster_enabled") == "1"
+    }
+
+    /// Of `CLUSTER INFO`: whether every slot has a master, as far as the node sees.
+    pub(super) fn cluster_is_ok(&self) -> bool {
+        self.get("cluster_state") == "ok"
+    }
+
     fn version(&self) -> (u32, u32) {
         let mut numbers = self.get("redis_version").split('.').map(|part| part.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))

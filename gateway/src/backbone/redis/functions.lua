@@ -29,8 +29,9 @@ end
 
 -- Gives entries their places: logs them as one item, moves the head, publishes them. To be called before any other
 -- write, for the first of its own is one that the store may refuse.
--- ARGV from `at` on: count of entries, stamp of the last one, when the newest was received (µs), bytes of all, block.
-local function append(head_key, log, live, args, at)
+-- ARGV from `at` on: count of entries, stamp of the last one, when the newest was received (µs), bytes of all, block,
+-- the live channel.
+local function append(head_key, log, args, at)
   local count = tonumber(args[at])
   if count == 0 then return end
   local offset, stamp, bytes = 0, string.rep('\0', 8), 0
@@ -44,7 +45,7 @@ local function append(head_key, log, live, args, at)
     string.format('%.0f', bytes))
   head = struct.pack('>I8', offset + count) .. args[at + 1] .. struct.pack('>I8', bytes + tonumber(args[at + 3]))
   redis.call('SET', head_key, head)
-  redis.call('SPUBLISH', live, block)
+  redis.call('SPUBLISH', args[at + 5], block)
 end
 
 -- What a telling changes in a device's shadow. Only reads. `crowd`: how many devices the room may have, and those
@@ -124,9 +125,11 @@ local function tellings(args, at)
 end
 
 -- Applies a session's step, if the ledger stands right before it.
--- KEYS: ledgers, head, log, live, devices, then the shadow of each telling.
+-- KEYS: ledgers, head, log, devices, then the shadow of each telling. All of them; but not the channel, which
+-- never exists: a cluster would take it for one that has gone ahead to another node.
 -- ARGV: agent, holder (session and claim), n - 1, n, ledger, count of entries, stamp of the last one,
---       when the newest was received (µs), bytes of all, block, most devices of the room, then the tellings.
+--       when the newest was received (µs), bytes of all, block, the live channel, most devices of the room, then the
+--       tellings.
 -- Says as well for how many devices there is no shadow, and the first of them.
 local function step(keys, args)
   local agent, holder, before, n = args[1], args[2], args[3], args[4]
@@ -140,15 +143,15 @@ local function step(keys, args)
   end
   if at ~= before then return 'refused' end
 
-  local plans, crowd = {}, { max = tonumber(args[11]), left_out = 0 }
-  for index, told in ipairs(tellings(args, 12)) do
-    plans[#plans + 1] = plan(keys[5], keys[5 + index], agent, told, crowd)
+  local plans, crowd = {}, { max = tonumber(args[12]), left_out = 0 }
+  for index, told in ipairs(tellings(args, 13)) do
+    plans[#plans + 1] = plan(keys[4], keys[4 + index], agent, told, crowd)
   end
 
-  append(keys[2], keys[3], keys[4], args, 6)
+  append(keys[2], keys[3], args, 6)
   redis.call('HSET', keys[1], agent, holder .. n .. args[5])
   for _, planned in ipairs(plans) do
-    redis.call('HSET', keys[5], planned.device, planned.header)
+    redis.call('HSET', keys[4], planned.device, planned.header)
     for first = 1, #planned.set, UNPACKED_MAX do
       redis.call('HSET', planned.shadow, unpack(planned.set, first, math.min(first + UNPACKED_MAX - 1, #planned.set)))
     end
@@ -159,15 +162,14 @@ local function step(keys, args)
 end
 
 -- Replaces a room's book, if it still is what was seen, and adds the entries that tell of the change.
--- KEYS: book, head, log, live. ARGV: the book seen ('' for none), the new one ('' for none), then the entries.
--- Without a key of a book ('-' as what was seen), only adds the entries.
+-- KEYS: head, log, book. ARGV: the book seen ('' for none), the new one ('' for none), then the entries.
+-- Without a book, only adds the entries.
 local function turn(keys, args)
-  if args[1] ~= '-' then
-    if (redis.call('GET', keys[1]) or '') ~= args[1] then return 'changed' end
-  end
-  append(keys[2], keys[3], keys[4], args, 3)
-  if args[1] ~= '-' then
-    if args[2] == '' then redis.call('DEL', keys[1]) else redis.call('SET', keys[1], args[2]) end
+  local book = keys[3]
+  if book and (redis.call('GET', book) or '') ~= args[1] then return 'changed' end
+  append(keys[1], keys[2], args, 3)
+  if book then
+    if args[2] == '' then redis.call('DEL', book) else redis.call('SET', book, args[2]) end
   end
   return 'done'
 end

@@ -16,6 +16,8 @@ use std::fmt;
 use lockgate_proto::ids::{DeviceName, RoomId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::slots_logic::slot_of;
+
 /// Whatever could be taken for a part of a key's form is written as `%XX`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
@@ -33,23 +35,20 @@ pub(super) fn attendance_keys() -> String {
     format!("lockgate:{{*}}{ATTENDANCE}")
 }
 
-/// The key of the head that belongs to a log.
-pub(super) fn head_of(log: &str) -> Option<String> {
-    log.strip_suffix(LOG).map(|prefix| format!("{prefix}{HEAD}"))
-}
+/// Tags that are tried for [`probe`]; a node has one slot of some hundred at least.
+const PROBE_TAGS: u32 = 20_000;
 
-/// A key that holds nothing: writing it shows whether the store takes writes.
-pub(super) const PROBE: &str = "lockgate:probe";
-
-/// The keys of the room to which a book belongs.
-pub(super) fn room_of(attendance: &str) -> Option<RoomKeys> {
-    attendance.strip_suffix(ATTENDANCE).map(|prefix| RoomKeys { prefix: prefix.to_owned() })
+/// A key that holds nothing, in a slot that fits: writing it shows whether the store takes writes.
+pub(super) fn probe(fits: impl Fn(u16) -> bool) -> Option<String> {
+    let tag = (0..PROBE_TAGS).map(|tag| tag.to_string()).find(|tag| fits(slot_of(tag)))?;
+    Some(format!("lockgate-probe:{{{tag}}}"))
 }
 
 /// The names of one room's keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RoomKeys {
     prefix: String,
+    slot: u16,
 }
 
 impl fmt::Display for RoomKeys {
@@ -62,7 +61,31 @@ impl fmt::Display for RoomKeys {
 impl RoomKeys {
     pub(super) fn new(room: &RoomId) -> RoomKeys {
         let part = |text| utf8_percent_encode(text, ENCODED);
-        RoomKeys { prefix: format!("lockgate:{{{}:{}}}", part(room.tenant.as_str()), part(room.site.as_str())) }
+        RoomKeys::tagged(&format!("{}:{}", part(room.tenant.as_str()), part(room.site.as_str())))
+    }
+
+    fn tagged(tag: &str) -> RoomKeys {
+        RoomKeys { prefix: format!("lockgate:{{{tag}}}"), slot: slot_of(tag) }
+    }
+
+    /// Those of the room that has this log.
+    pub(super) fn of_log(log: &str) -> Option<RoomKeys> {
+        RoomKeys::of(log, LOG)
+    }
+
+    /// Those of the room that has this book.
+    pub(super) fn of_attendance(book: &str) -> Option<RoomKeys> {
+        RoomKeys::of(book, ATTENDANCE)
+    }
+
+    fn of(key: &str, suffix: &str) -> Option<RoomKeys> {
+        let tag = key.strip_suffix(suffix)?.strip_prefix("lockgate:{")?.strip_suffix('}')?;
+        Some(RoomKeys::tagged(tag))
+    }
+
+    /// Where a cluster has them.
+    pub(super) fn slot(&self) -> u16 {
+        self.slot
     }
 
     pub(super) fn head(&self) -> String {
@@ -108,6 +131,9 @@ mod tests {
         assert_eq!(room("acme", "plant-1").log(), "lockgate:{acme:plant-1}:log");
         assert_eq!(room("a}:b", "Werk Süd").log(), "lockgate:{a%7D%3Ab:Werk%20S%C3%BCd}:log");
         assert_ne!(room("a:b", "c"), room("a", "b:c"));
+        let strange = room("a}:b", "Werk Süd");
+        assert_eq!(RoomKeys::of_log(&strange.log()), Some(strange));
+        assert_eq!(RoomKeys::of_log("lockgate:{acme:plant}:head"), None);
         let device = DeviceName::new("pump 1").unwrap();
         assert_eq!(room("acme", "p").shadow(&device), "lockgate:{acme:p}:shadow:pump%201");
     }

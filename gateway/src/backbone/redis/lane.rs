@@ -11,7 +11,7 @@ use redis::{Cmd, Pipeline, RedisResult, Value, cmd};
 use tokio::sync::oneshot;
 
 use super::fitness_logic::Wait;
-use super::line::{HealthBoard, Line, is_function_missing, meaning, read};
+use super::line::{HealthBoard, Line, is_function_missing, is_of_store, meaning, read};
 use crate::backbone::BackboneError;
 
 /// LIMIT: so many writes go in one round trip.
@@ -31,10 +31,27 @@ pub(super) struct Lane {
     leader: tokio::sync::Mutex<()>,
 }
 
+/// A command, and whether it is for a slot that is only on its way to the node.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) command: Cmd,
+    pub(super) asking: bool,
+}
+
+impl Call {
+    /// Of a slot that the node has.
+    pub(super) fn plain(command: &Cmd) -> Call {
+        Call { command: command.clone(), asking: false }
+    }
+}
+
+/// The answer, or why there is none.
+type Answer = Result<RedisResult<Value>, BackboneError>;
+
 struct Asked {
-    call: Cmd,
+    call: Call,
     bytes: usize,
-    answer: oneshot::Sender<Result<Value, BackboneError>>,
+    answer: oneshot::Sender<Answer>,
 }
 
 impl Lane {
@@ -43,9 +60,9 @@ impl Lane {
     }
 
     /// Has a write done and waits until it is as durable as it is to be.
-    pub(super) async fn write(&self, call: Cmd) -> Result<Value, BackboneError> {
+    pub(super) async fn write(&self, call: Call) -> Answer {
         let (answer, mut answered) = oneshot::channel();
-        let bytes = size(&call);
+        let bytes = size(&call.command);
         self.waiting().push(Asked { call, bytes, answer });
         loop {
             let leads = tokio::select! {
@@ -71,33 +88,37 @@ impl Lane {
     async fn carry_out(&self, group: Vec<Asked>) {
         let answers = self.answers(&group).await;
         match &answers {
-            // A room whose keys are damaged says nothing of the others.
-            Ok(answers) => match answers.iter().filter_map(|answer| answer.as_ref().err()).find(|e| e.may_retry()) {
-                Some(error) => self.health.down(error),
+            // A room whose keys are damaged or elsewhere says nothing of the others.
+            Ok(answers) => match answers.iter().filter_map(|answer| answer.as_ref().err()).find(|e| is_of_store(e)) {
+                Some(error) => self.health.down(&meaning(error)),
                 None => self.health.up(),
             },
             Err(error) => self.health.down(error),
         }
-        let answers = answers.unwrap_or_else(|error| vec![Err(error); group.len()]);
-        for (asked, answer) in group.into_iter().zip(answers) {
+        let mut answers = answers.map(Vec::into_iter);
+        for asked in group {
+            let answer = match &mut answers {
+                Ok(answers) => answers.next().ok_or_else(cut_off),
+                Err(error) => Err(error.clone()),
+            };
             // Who no longer waits has given up; the write stands, as after any answer that is lost.
             let _unheard = asked.answer.send(answer);
         }
     }
 
-    async fn answers(&self, group: &[Asked]) -> Result<Vec<Result<Value, BackboneError>>, BackboneError> {
+    async fn answers(&self, group: &[Asked]) -> Result<Vec<RedisResult<Value>>, BackboneError> {
         let mut answers = self.send(group).await?;
         if answers.iter().any(|answer| answer.as_ref().is_err_and(is_function_missing)) {
             // A Redis that was emptied, or failed over to an empty one. Nothing of such a call was done.
             self.line.load_functions().await?;
             answers = self.send(group).await?;
         }
-        Ok(answers.into_iter().map(|answer| answer.map_err(|error| meaning(&error))).collect())
+        Ok(answers)
     }
 
     /// The answers to the group's calls, when their writes are as durable as they are to be.
     async fn send(&self, group: &[Asked]) -> Result<Vec<RedisResult<Value>>, BackboneError> {
-        durable(&self.line, group.iter().map(|asked| &asked.call)).await
+        durable(&self.line, group.iter().map(|asked| asked.call.clone())).await
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Asked>> {
@@ -106,27 +127,47 @@ impl Lane {
 }
 
 /// Does writes, and waits until they are as durable as they are to be.
-pub(super) async fn durable<'a>(
+pub(super) async fn durable(
     line: &Line,
-    calls: impl Iterator<Item = &'a Cmd>,
+    calls: impl Iterator<Item = Call> + Clone,
 ) -> Result<Vec<RedisResult<Value>>, BackboneError> {
     let mut followed_by = Wait::No;
     let commands = |wait| {
         followed_by = wait;
-        let mut pipeline = Pipeline::new();
-        for call in calls {
-            pipeline.add_command(call.clone());
-        }
+        let mut pipeline = pipeline(calls.clone());
         if let Some(wait) = wait_command(wait) {
             pipeline.add_command(wait);
         }
-        pipeline.ignore_errors().clone()
+        pipeline
     };
     let mut answers = line.ask_waiting(commands).await?;
     if followed_by != Wait::No {
         check_copies(followed_by, read(answers.pop().unwrap_or(Ok(Value::Nil)))?)?;
     }
-    Ok(answers)
+    Ok(answers_to(calls, answers))
+}
+
+/// The calls as one round trip.
+pub(super) fn pipeline(calls: impl Iterator<Item = Call>) -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    for call in calls {
+        if call.asking {
+            pipeline.cmd("ASKING");
+        }
+        pipeline.add_command(call.command);
+    }
+    pipeline.ignore_errors();
+    pipeline
+}
+
+/// The answers to the calls alone, of those to their pipeline.
+pub(super) fn answers_to(
+    calls: impl Iterator<Item = Call>,
+    answers: Vec<RedisResult<Value>>,
+) -> Vec<RedisResult<Value>> {
+    let mut answers = answers.into_iter();
+    let answer = |call: Call| if call.asking { answers.nth(1) } else { answers.next() };
+    calls.filter_map(answer).collect()
 }
 
 /// How many of those that wait go together; their bytes, in the order of their coming.

@@ -1,5 +1,6 @@
 //! One connection that is made anew when it breaks, and what Redis's errors mean to those who ask.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,35 +9,68 @@ use tokio::sync::{Mutex, watch};
 
 use super::connector::{Connection, Connector};
 use super::fitness_logic::Wait;
+use super::lane::{Call, answers_to, pipeline};
+use super::slots_logic::NodeName;
 use crate::backbone::{BackboneError, Health};
 
-/// Whether Redis takes writes, as far as anyone has seen.
+/// Whether Redis takes writes, as far as anyone has seen: all of its nodes.
 #[derive(Clone)]
-pub(super) struct HealthBoard(watch::Sender<Health>);
+pub(super) struct HealthBoard {
+    told: watch::Sender<Health>,
+    /// Why each node is down that is. Held for a note.
+    down: Arc<std::sync::Mutex<BTreeMap<NodeName, String>>>,
+    /// Whose part of the board this is.
+    node: Option<NodeName>,
+}
 
 impl HealthBoard {
     pub(super) fn new() -> HealthBoard {
-        HealthBoard(watch::Sender::new(Health::Up))
+        HealthBoard { told: watch::Sender::new(Health::Up), down: Arc::default(), node: None }
+    }
+
+    /// The part of one node.
+    pub(super) fn of_node(&self, node: &NodeName) -> HealthBoard {
+        HealthBoard { node: Some(node.clone()), ..self.clone() }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Health> {
-        self.0.subscribe()
+        self.told.subscribe()
     }
 
     pub(super) fn is_up(&self) -> bool {
-        *self.0.borrow() == Health::Up
+        *self.told.borrow() == Health::Up
     }
 
     pub(super) fn up(&self) {
-        self.0.send_if_modified(|health| std::mem::replace(health, Health::Up) != Health::Up);
+        self.note(|down, node| {
+            down.remove(node);
+        });
     }
 
     pub(super) fn down(&self, error: &BackboneError) {
-        let down = Health::Down { reason: error.reason().to_owned() };
-        self.0.send_if_modified(|health| {
+        self.note(|down, node| {
+            down.insert(node.clone(), error.reason().to_owned());
+        });
+    }
+
+    /// The node belongs to it no more.
+    pub(super) fn forget(&self) {
+        self.up();
+    }
+
+    fn note(&self, change: impl FnOnce(&mut BTreeMap<NodeName, String>, &NodeName)) {
+        let Some(node) = &self.node else { return };
+        let mut down = self.down.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        change(&mut down, node);
+        let now = match down.first_key_value() {
+            None => Health::Up,
+            Some((node, reason)) if reason.contains(&node.to_string()) => Health::Down { reason: reason.clone() },
+            Some((node, reason)) => Health::Down { reason: format!("{reason} ({node})") },
+        };
+        self.told.send_if_modified(|health| {
             // Whoever is told once need not hear each variation of it.
-            let news = *health == Health::Up;
-            *health = down;
+            let news = (*health == Health::Up) != (now == Health::Up);
+            *health = now;
             news
         });
     }
@@ -64,18 +98,17 @@ impl Line {
         Line { connector, health, held: Mutex::default(), made: AtomicU64::new(0) }
     }
 
-    pub(super) fn connector(&self) -> &Connector {
-        &self.connector
-    }
-
     /// Sends commands at once that may run twice, and gives back each one's answer. A connection that turns out
     /// to be broken is made anew for them, once.
-    pub(super) async fn ask(&self, pipeline: &Pipeline) -> Result<Vec<RedisResult<Value>>, BackboneError> {
-        let mut asked = self.try_ask(|_| pipeline.clone()).await;
+    pub(super) async fn ask(
+        &self,
+        calls: impl Iterator<Item = Call> + Clone,
+    ) -> Result<Vec<RedisResult<Value>>, BackboneError> {
+        let mut asked = self.try_ask(|_| pipeline(calls.clone())).await;
         if asked.as_ref().is_err_and(AskError::is_broken) {
-            asked = self.try_ask(|_| pipeline.clone()).await;
+            asked = self.try_ask(|_| pipeline(calls.clone())).await;
         }
-        self.noted(asked)
+        Ok(answers_to(calls, self.noted(asked)?))
     }
 
     /// Sends all commands at once and gives back each one's answer. They hang on what writes on this very
@@ -115,12 +148,10 @@ impl Line {
         }
     }
 
-    /// Asks one thing.
+    /// Asks one thing that may be asked twice, of this very node.
     pub(super) async fn ask_one<T: FromRedisValue>(&self, command: redis::Cmd) -> Result<T, BackboneError> {
-        let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.add_command(command).ignore_errors();
-        let answer = self.ask(&pipeline).await?.pop().unwrap_or(Ok(Value::Nil));
-        read(answer)
+        let answers = self.ask(std::iter::once(Call { command, asking: false })).await;
+        read(answers?.pop().unwrap_or(Ok(Value::Nil)))
     }
 
     /// Looks whether Redis is what it was when the connections to it were made; if not, all are made anew.
@@ -189,6 +220,15 @@ fn is_of_no_master(error: &RedisError) -> bool {
     )
 }
 
+/// Whether an error says something of the store, and not of a room alone or of who was asked.
+pub(super) fn is_of_store(error: &RedisError) -> bool {
+    let of_room = matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain)
+    );
+    !of_room && meaning(error).may_retry()
+}
+
 /// Whether an error says that Redis does not have our functions: nothing was done then.
 pub(super) fn is_function_missing(error: &RedisError) -> bool {
     error.to_string().contains("Function not found")
@@ -208,6 +248,7 @@ pub(super) fn meaning(error: &RedisError) -> BackboneError {
         Some("OOM") => "Redis has no memory left; raise its maxmemory, or keep less (retention)".to_owned(),
         Some("MISCONF") => "Redis can't save to its disk and refuses writes; see its log".to_owned(),
         Some("READONLY") => "Redis has become a replica; waiting for a master".to_owned(),
+        Some("TRYAGAIN") => "the room is on its way to another node of the cluster".to_owned(),
         Some("WRONGTYPE") => return foreign(&text),
         // Our functions read before they write, and fail only over what they did not write.
         _ if text.contains("@user_function") => return foreign(&text),

@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lockgate_proto::ids::RoomId;
 use lockgate_proto::position::Position;
-use redis::{Pipeline, PushInfo, PushKind, Value, cmd};
+use redis::{PushInfo, PushKind, RedisError, RedisResult, Value, cmd};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -20,8 +19,9 @@ use tracing::{debug, warn};
 use super::block_logic::decode;
 use super::connector::{Connection, Connector};
 use super::keys::RoomKeys;
-use super::line::{Line, meaning, read};
-use super::log::{head, head_from};
+use super::lane::Call;
+use super::line::{Line, is_of_store, meaning, read};
+use super::log::head_from;
 use crate::backbone::feed::{FEED_ITEMS_MAX, FeedItem};
 use crate::backbone::{BackboneError, LoggedEntry};
 
@@ -36,8 +36,22 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Asks for what a room says from now on.
 pub(super) struct Listen {
-    pub(super) room: RoomId,
-    pub(super) reply: oneshot::Sender<Result<broadcast::Receiver<FeedItem>, BackboneError>>,
+    pub(super) keys: RoomKeys,
+    pub(super) reply: oneshot::Sender<Result<broadcast::Receiver<FeedItem>, NoFeed>>,
+}
+
+/// Why there is no feed.
+pub(super) enum NoFeed {
+    /// Redis can't be asked.
+    Backbone(BackboneError),
+    /// Redis says no; perhaps whom to ask instead.
+    Refused(RedisError),
+}
+
+impl From<BackboneError> for NoFeed {
+    fn from(error: BackboneError) -> NoFeed {
+        NoFeed::Backbone(error)
+    }
 }
 
 /// The task's state.
@@ -49,6 +63,8 @@ pub(super) struct Live {
     link: Option<LiveLink>,
     /// By channel. INVARIANT: all of them are subscribed on `link`.
     rooms: HashMap<String, Listened>,
+    /// Channels that were left, until Redis says so.
+    left: Vec<String>,
 }
 
 /// A connection that is subscribed, and what it brings.
@@ -79,7 +95,7 @@ struct Listened {
 
 impl Live {
     pub(super) fn new(connector: Arc<Connector>, line: Arc<Line>, requests: mpsc::Receiver<Listen>) -> Live {
-        Live { connector, line, requests, link: None, rooms: HashMap::new() }
+        Live { connector, line, requests, link: None, rooms: HashMap::new(), left: Vec::new() }
     }
 
     /// Serves feeds until the gateway stops or nobody can ask for one any more.
@@ -96,9 +112,9 @@ impl Live {
                 _ = look.tick() => self.look().await,
                 // CANCEL-SAFE: a request that was not returned is still in the channel.
                 request = self.requests.recv() => match request {
-                    Some(Listen { room, reply }) => {
+                    Some(Listen { keys, reply }) => {
                         // Who no longer waits for the feed has left by dropping it.
-                        drop(reply.send(self.listen(&room).await));
+                        drop(reply.send(self.listen(keys).await));
                     }
                     None => return,
                 },
@@ -106,37 +122,41 @@ impl Live {
         }
     }
 
-    async fn listen(&mut self, room: &RoomId) -> Result<broadcast::Receiver<FeedItem>, BackboneError> {
-        let keys = RoomKeys::new(room);
+    async fn listen(&mut self, keys: RoomKeys) -> Result<broadcast::Receiver<FeedItem>, NoFeed> {
         let channel = keys.live();
         if let Some(listened) = self.rooms.get(&channel) {
             return Ok(listened.items.subscribe());
         }
-        let subscribed = self.command("SSUBSCRIBE", &channel).await;
-        if subscribed.is_err() {
-            self.disconnect();
+        match self.command("SSUBSCRIBE", &channel).await? {
+            Ok(()) => {}
+            Err(error) if is_of_store(&error) => {
+                self.disconnect();
+                return Err(NoFeed::Refused(error));
+            }
+            // Of this room alone: it is another node's.
+            Err(error) => return Err(NoFeed::Refused(error)),
         }
-        subscribed?;
         // Read after the subscription stands: what is not behind this position comes through it.
-        let last = head(&self.line, &keys).await?;
+        let last = self.heads(&[keys.head()]).await?.pop().flatten().unwrap_or(Position::START);
         let (items, receiver) = broadcast::channel(FEED_ITEMS_MAX);
         self.rooms.insert(channel, Listened { keys, items, last, silent: true });
         Ok(receiver)
     }
 
-    async fn command(&mut self, name: &str, channel: &str) -> Result<(), BackboneError> {
+    async fn command(&mut self, name: &str, channel: &str) -> Result<Result<(), RedisError>, BackboneError> {
         if self.link.is_none() {
             self.link = Some(LiveLink::connect(&self.connector).await?);
         }
-        let Some(link) = &mut self.link else { return Ok(()) };
+        let Some(link) = &mut self.link else { return Ok(Ok(())) };
         let sent = cmd(name).arg(channel).query_async::<Value>(&mut link.connection.connection).await;
-        sent.map(drop).map_err(|error| meaning(&error))
+        Ok(sent.map(drop))
     }
 
     /// Every feed ends, and who still wants one asks again: that subscribes anew and reads what was missed.
     fn disconnect(&mut self) {
         self.link = None;
         self.rooms.clear();
+        self.left.clear();
     }
 
     fn take(&mut self, push: Option<PushInfo>) {
@@ -154,8 +174,10 @@ impl Live {
             PushKind::Disconnection => self.disconnect(),
             // Unasked, when the channel has moved to another node.
             PushKind::SUnsubscribe => {
-                if let Some(channel) = push.data.first().and_then(text) {
-                    self.rooms.remove(channel);
+                let Some(channel) = push.data.first().and_then(text) else { return };
+                match self.left.iter().position(|left| left == channel) {
+                    Some(at) => drop(self.left.swap_remove(at)),
+                    None => drop(self.rooms.remove(channel)),
                 }
             }
             _ => {}
@@ -178,8 +200,10 @@ impl Live {
     async fn look(&mut self) {
         let left = self.rooms.extract_if(|_, room| room.items.receiver_count() == 0).map(|(channel, _)| channel);
         for channel in left.collect::<Vec<_>>() {
-            if self.command("SUNSUBSCRIBE", &channel).await.is_err() {
-                return self.disconnect();
+            match self.command("SUNSUBSCRIBE", &channel).await {
+                // Its echo is still to come, and is not to end a feed that was asked for meanwhile.
+                Ok(Ok(())) => self.left.push(channel),
+                Ok(Err(_)) | Err(_) => return self.disconnect(),
             }
         }
         let doubted = self.link.as_ref().is_some_and(|link| link.doubts != self.connector.doubts());
@@ -194,25 +218,39 @@ impl Live {
             let alive = cmd("PING").query_async::<Value>(&mut link.connection.connection).await;
             alive.map_err(|error| meaning(&error))?;
         }
-        let mut silent: Vec<&mut Listened> = Vec::new();
-        for room in self.rooms.values_mut() {
+        let mut silent = Vec::new();
+        for (channel, room) in &mut self.rooms {
             if std::mem::replace(&mut room.silent, true) {
-                silent.push(room);
+                silent.push((channel.clone(), room.keys.head()));
             }
         }
         if silent.is_empty() {
             return Ok(());
         }
-        let mut pipeline = Pipeline::with_capacity(silent.len());
-        for room in &silent {
-            pipeline.cmd("GET").arg(room.keys.head());
-        }
-        let heads = self.line.ask(pipeline.ignore_errors()).await?;
-        for (room, head) in silent.into_iter().zip(heads) {
-            let head: Option<Vec<u8>> = read(head)?;
-            room.compare(head.as_deref().map_or(Ok(Position::START), head_from)?);
+        let (channels, keys): (Vec<_>, Vec<_>) = silent.into_iter().unzip();
+        let heads = self.heads(&keys).await?;
+        for (channel, head) in channels.iter().zip(heads) {
+            match (self.rooms.get_mut(channel), head) {
+                (Some(room), Some(head)) => room.compare(head),
+                // The room is on its way to another node, where its messages may be already.
+                (Some(room), None) => room.hole(),
+                (None, _) => {}
+            }
         }
         Ok(())
+    }
+
+    /// The heads of rooms; `None` where another node has it.
+    async fn heads(&self, keys: &[String]) -> Result<Vec<Option<Position>>, BackboneError> {
+        let asked = keys.iter().map(|key| Call::plain(cmd("GET").arg(key)));
+        let head = |answer: RedisResult<Value>| match answer {
+            Err(error) if !is_of_store(&error) => Ok(None),
+            answer => {
+                let head: Option<Vec<u8>> = read(answer)?;
+                head.as_deref().map_or(Ok(Position::START), head_from).map(Some)
+            }
+        };
+        self.line.ask(asked).await?.into_iter().map(head).collect()
     }
 }
 

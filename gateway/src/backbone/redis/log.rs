@@ -6,7 +6,7 @@ use redis::{Cmd, cmd};
 
 use super::block_logic::decode;
 use super::keys::RoomKeys;
-use super::line::Line;
+use super::nodes::Nodes;
 use crate::backbone::{BackboneError, LogRead, LoggedEntry, ReadLimit};
 
 /// Steps that one round trip asks for: what a read has left over is thrown away.
@@ -15,8 +15,8 @@ const BLOCKS_PER_TRIP: usize = 16;
 /// One item of a stream.
 type Item = (String, Vec<(Vec<u8>, Bytes)>);
 
-pub(super) async fn head(line: &Line, keys: &RoomKeys) -> Result<Position, BackboneError> {
-    let head: Option<Vec<u8>> = line.ask_one(cmd("GET").arg(keys.head()).take()).await?;
+pub(super) async fn head(nodes: &Nodes, keys: &RoomKeys) -> Result<Position, BackboneError> {
+    let head: Option<Vec<u8>> = nodes.ask_one(keys, cmd("GET").arg(keys.head()).take()).await?;
     head.as_deref().map_or(Ok(Position::START), head_from)
 }
 
@@ -31,7 +31,7 @@ pub(super) fn head_from(head: &[u8]) -> Result<Position, BackboneError> {
 }
 
 pub(super) async fn read_after(
-    line: &Line,
+    nodes: &Nodes,
     keys: &RoomKeys,
     after: Position,
     limit: ReadLimit,
@@ -42,7 +42,7 @@ pub(super) async fn read_after(
         // A block's id is the offset of its last entry: the first one from here on has the entry itself.
         let mut range = cmd("XRANGE");
         range.arg(keys.log()).arg(from.0).arg("+").arg("COUNT").arg(BLOCKS_PER_TRIP);
-        let blocks = blocks(line, range).await?;
+        let blocks = blocks(nodes, keys, range).await?;
         let more = blocks.len() == BLOCKS_PER_TRIP;
         if from == after.offset {
             match standing(after, blocks.first().map(Vec::as_slice).unwrap_or_default()) {
@@ -87,7 +87,7 @@ impl Reading {
 }
 
 pub(super) async fn read_last(
-    line: &Line,
+    nodes: &Nodes,
     keys: &RoomKeys,
     limit: ReadLimit,
 ) -> Result<Vec<LoggedEntry>, BackboneError> {
@@ -96,7 +96,7 @@ pub(super) async fn read_last(
     loop {
         let mut range = cmd("XREVRANGE");
         range.arg(keys.log()).arg(&to).arg("-").arg("COUNT").arg(BLOCKS_PER_TRIP);
-        let blocks = blocks(line, range).await?;
+        let blocks = blocks(nodes, keys, range).await?;
         let more = blocks.len() == BLOCKS_PER_TRIP;
         reading.take(blocks);
         let oldest = reading.newest_first.last().map_or(0, |entry| entry.position.offset.0);
@@ -131,8 +131,8 @@ impl ReadingBack {
     }
 }
 
-async fn blocks(line: &Line, range: Cmd) -> Result<Vec<Vec<LoggedEntry>>, BackboneError> {
-    let items: Vec<Item> = line.ask_one(range).await?;
+async fn blocks(nodes: &Nodes, keys: &RoomKeys, range: Cmd) -> Result<Vec<Vec<LoggedEntry>>, BackboneError> {
+    let items: Vec<Item> = nodes.ask_one(keys, range).await?;
     let damaged = || BackboneError::Damaged { what: "a block of a room's log is not readable".to_owned() };
     let block = |(_, fields): Item| {
         let block = fields.into_iter().find(|(name, _)| name == b"b").ok_or_else(damaged)?.1;

@@ -1,7 +1,7 @@
 //! The engine on Redis: any number of gateways on one store.
 //!
 //! ```text
-//! step, open_session → a lane (many share a round trip) → function, atomic → answer
+//! step, open_session → the room's node → a lane (many share a round trip) → function, atomic → answer
 //!                                                            └→ log, shadows, ledger, and the live channel
 //! subscribe → sharded Pub/Sub ──┐
 //! reads ────→ one connection ───┴→ whatever Pub/Sub loses is in the log
@@ -20,8 +20,10 @@ mod library;
 mod line;
 mod live;
 mod log;
+mod nodes;
 mod options;
 mod shadows;
+mod slots_logic;
 mod upkeep;
 
 #[cfg(test)]
@@ -39,7 +41,7 @@ use lockgate_proto::position::{Position, Stamp};
 use lockgate_proto::seq::Epoch;
 use lockgate_runtime::Supervisor;
 use redis::{Cmd, Value, cmd};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::crowds::Crowds;
@@ -49,19 +51,15 @@ use super::{
     Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, NewEntry, Opened,
     ReadLimit, Snapshot, Step, Stepped,
 };
-use connector::Connector;
+use connector::Settings;
 use keys::RoomKeys;
-use lane::Lane;
 use library::{Function, Library};
-use line::{HealthBoard, Line};
-use live::{Listen, Live};
+use line::HealthBoard;
+use nodes::Nodes;
 use upkeep::Upkeep;
 
 pub use connector::ConnectError;
 pub use options::{Durability, RedisOptions};
-
-/// More connections than this for writing gain nothing: Redis does one thing at a time.
-const LANES: usize = 4;
 
 /// Bytes in front of a stored ledger: session, claim, step.
 const LEDGER_MARK_BYTES: usize = 24;
@@ -80,9 +78,7 @@ pub struct RedisBackbone {
 
 struct Shared {
     library: Library,
-    lanes: Vec<Lane>,
-    reader: Arc<Line>,
-    live: mpsc::Sender<Listen>,
+    nodes: Arc<Nodes>,
     health: HealthBoard,
     /// Held for a draw.
     stamps: Mutex<Stamps>,
@@ -97,33 +93,19 @@ impl RedisBackbone {
     /// Starts the engine's tasks under `supervisor`. A Redis that can't be reached may come later; one that is
     /// not fit for use is an error.
     pub async fn open(options: RedisOptions, supervisor: &Supervisor) -> Result<RedisBackbone, ConnectError> {
-        let connector = Arc::new(Connector::new(&options)?);
         let health = HealthBoard::new();
-        match connector.connect().await {
-            Ok(_) => {}
-            Err(error @ ConnectError::Unreachable { .. }) => health.down(&error.into()),
-            Err(error) => return Err(error),
-        }
-        let line = || Line::new(Arc::clone(&connector), health.clone());
-        let reader = Arc::new(line());
-        let lanes = (0..LANES).map(|_| Lane::new(line(), health.clone())).collect();
-        let (live, requests) = mpsc::channel(live::REQUESTS_MAX);
-        let feeds = Live::new(Arc::clone(&connector), Arc::clone(&reader), requests);
-        supervisor.spawn("backbone live", |stop| async move {
-            feeds.run(stop).await;
-            Ok(())
-        });
-        let upkeep = Upkeep::new(Arc::clone(&reader), health.clone(), &options);
+        let settings = Settings::new(&options)?;
+        let library = settings.library.clone();
+        let nodes = Arc::new(Nodes::open(settings, health.clone(), supervisor).await?);
+        let upkeep = Upkeep::new(Arc::clone(&nodes), health.clone(), &options);
         let runner = upkeep.clone();
         supervisor.spawn("backbone upkeep", |stop| async move {
             runner.run(stop).await;
             Ok(())
         });
         let shared = Shared {
-            library: connector.library.clone(),
-            lanes,
-            reader,
-            live,
+            library,
+            nodes,
             health,
             stamps: Mutex::new(Stamps::new(options.random)),
             attendance_lease: options.attendance_lease,
@@ -139,15 +121,11 @@ impl RedisBackbone {
         self.shared.upkeep.trim_all().await
     }
 
-    fn lane(&self, key: &impl Hash) -> &Lane {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        let at = usize::try_from(hasher.finish() % LANES as u64).unwrap_or(0);
-        &self.shared.lanes[at]
-    }
-
-    async fn write(&self, agent: &AgentId, keys: &RoomKeys, call: Cmd) -> Result<Value, BackboneError> {
-        let answer = self.lane(agent).write(call).await;
+    /// Has a write done. `writer`: writes of the same one keep their order.
+    async fn write(&self, writer: &impl Hash, keys: &RoomKeys, call: Cmd) -> Result<Value, BackboneError> {
+        let mut lane = DefaultHasher::new();
+        writer.hash(&mut lane);
+        let answer = self.shared.nodes.write(keys, lane.finish(), call).await;
         answer.map_err(|error| match error {
             BackboneError::Damaged { what } => BackboneError::Damaged { what: format!("{what} (in {keys}*)") },
             unavailable @ BackboneError::Unavailable { .. } => unavailable,
@@ -169,7 +147,7 @@ impl RedisBackbone {
     /// The ledger as it is stored; empty where there is none.
     async fn stored_ledger(&self, keys: &RoomKeys, agent: &AgentName) -> Result<Vec<u8>, BackboneError> {
         let asked = cmd("HGET").arg(keys.ledgers()).arg(agent.as_str()).take();
-        let stored: Option<Vec<u8>> = self.shared.reader.ask_one(asked).await?;
+        let stored: Option<Vec<u8>> = self.shared.nodes.ask_one(keys, asked).await?;
         Ok(stored.unwrap_or_default())
     }
 
@@ -177,13 +155,13 @@ impl RedisBackbone {
         let keys = RoomKeys::new(&agent.room);
         let entries: Vec<PreparedEntry> = step.entries.iter().map(PreparedEntry::new).collect();
         let tellings = shadows::tellings(&entries);
-        let mut names = vec![keys.ledgers(), keys.head(), keys.log(), keys.live(), keys.devices()];
+        let mut names = vec![keys.ledgers(), keys.head(), keys.log(), keys.devices()];
         names.extend(tellings.iter().map(|telling| keys.shadow(&telling.device)));
         let ledger = mark(&step.ledger);
         let mut call = self.call(Function::Step, &names);
         call.arg(agent.agent.as_str()).arg(&ledger[..16]).arg(&(step.n - 1).to_be_bytes()).arg(&step.n.to_be_bytes());
         call.arg(step.ledger.to_bytes());
-        self.entry_args(&mut call, &entries)?;
+        self.entry_args(&mut call, &keys, &entries)?;
         call.arg(self.shared.devices_per_room_max).arg(tellings.len());
         for telling in &tellings {
             for arg in telling.args() {
@@ -194,12 +172,12 @@ impl RedisBackbone {
     }
 
     /// What the functions that give entries their places are told of them.
-    fn entry_args(&self, call: &mut Cmd, entries: &[PreparedEntry]) -> Result<(), BackboneError> {
+    fn entry_args(&self, call: &mut Cmd, keys: &RoomKeys, entries: &[PreparedEntry]) -> Result<(), BackboneError> {
         let stamps = self.draw_stamps(entries.len())?;
         call.arg(entries.len()).arg(&stamps.last().map_or(0, |stamp| stamp.0).to_be_bytes());
         call.arg(entries.iter().map(|entry| entry.received_at.0).max().unwrap_or(0));
         call.arg(entries.iter().map(|entry| PLACE_BYTES + entry.rest.len()).sum::<usize>());
-        call.arg(block_logic::encode(entries, &stamps));
+        call.arg(block_logic::encode(entries, &stamps)).arg(keys.live());
         Ok(())
     }
 
@@ -227,7 +205,7 @@ impl RedisBackbone {
         keys: &RoomKeys,
         rows: Vec<(DeviceName, shadows::DeviceRow)>,
     ) -> Result<Vec<DeviceShadow>, BackboneError> {
-        shadows::read(&self.shared.reader, keys, rows).await
+        shadows::read(&self.shared.nodes, keys, rows).await
     }
 }
 
@@ -300,22 +278,22 @@ impl Backbone for RedisBackbone {
     }
 
     async fn head(&self, room: &RoomId) -> Result<Position, BackboneError> {
-        log::head(&self.shared.reader, &RoomKeys::new(room)).await
+        log::head(&self.shared.nodes, &RoomKeys::new(room)).await
     }
 
     async fn read_after(&self, room: &RoomId, after: Position, limit: ReadLimit) -> Result<LogRead, BackboneError> {
-        log::read_after(&self.shared.reader, &RoomKeys::new(room), after, limit).await
+        log::read_after(&self.shared.nodes, &RoomKeys::new(room), after, limit).await
     }
 
     async fn read_last(&self, room: &RoomId, limit: ReadLimit) -> Result<Vec<LoggedEntry>, BackboneError> {
-        log::read_last(&self.shared.reader, &RoomKeys::new(room), limit).await
+        log::read_last(&self.shared.nodes, &RoomKeys::new(room), limit).await
     }
 
     async fn snapshot(&self, room: &RoomId) -> Result<Snapshot, BackboneError> {
         let keys = RoomKeys::new(room);
         // In this order: what is stored meanwhile makes the shadows newer than the position, never older.
-        let position = log::head(&self.shared.reader, &keys).await?;
-        let rows = shadows::rows(&self.shared.reader, &keys).await?;
+        let position = log::head(&self.shared.nodes, &keys).await?;
+        let rows = shadows::rows(&self.shared.nodes, &keys).await?;
         Ok(Snapshot { position, devices: self.shadows(&keys, rows).await? })
     }
 
@@ -325,19 +303,20 @@ impl Backbone for RedisBackbone {
         device: &DeviceName,
     ) -> Result<(Position, Option<DeviceShadow>), BackboneError> {
         let keys = RoomKeys::new(room);
-        let position = log::head(&self.shared.reader, &keys).await?;
-        let row = shadows::row(&self.shared.reader, &keys, device).await?;
+        let position = log::head(&self.shared.nodes, &keys).await?;
+        let row = shadows::row(&self.shared.nodes, &keys, device).await?;
         let rows = row.map(|row| (device.clone(), row)).into_iter().collect();
         Ok((position, self.shadows(&keys, rows).await?.pop()))
     }
 
     async fn devices(&self, room: &RoomId) -> Result<Vec<DeviceSummary>, BackboneError> {
-        shadows::list(&self.shared.reader, &RoomKeys::new(room)).await
+        shadows::list(&self.shared.nodes, &RoomKeys::new(room)).await
     }
 
     async fn ledgers(&self, room: &RoomId) -> Result<Vec<(AgentName, Ledger)>, BackboneError> {
-        let asked = cmd("HGETALL").arg(RoomKeys::new(room).ledgers()).take();
-        let stored: Vec<(String, Vec<u8>)> = self.shared.reader.ask_one(asked).await?;
+        let keys = RoomKeys::new(room);
+        let asked = cmd("HGETALL").arg(keys.ledgers()).take();
+        let stored: Vec<(String, Vec<u8>)> = self.shared.nodes.ask_one(&keys, asked).await?;
         let ledger = |(agent, stored): (String, Vec<u8>)| {
             let agent = AgentName::new(&agent)
                 .map_err(|_| BackboneError::Damaged { what: "an agent has no name".to_owned() })?;
@@ -367,11 +346,7 @@ impl Backbone for RedisBackbone {
     }
 
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError> {
-        let stopped = |()| BackboneError::Unavailable { reason: "the gateway stops".to_owned() };
-        let (reply, answer) = oneshot::channel();
-        let listen = Listen { room: room.clone(), reply };
-        self.shared.live.send(listen).await.map_err(|_| stopped(()))?;
-        let items = answer.await.map_err(|_| stopped(()))??;
+        let items = self.shared.nodes.listen(&RoomKeys::new(room)).await?;
         // Read after the subscription stands: what is not behind this position comes through the feed.
         Ok(Feed::new(self.head(room).await?, items))
     }

@@ -13,10 +13,10 @@ use lockgate_proto::convert::decode_record;
 use lockgate_proto::ids::{AgentName, DeviceName};
 use lockgate_proto::record::Record;
 use lockgate_proto::time::UnixMicros;
-use redis::{Cmd, FromRedisValue, Pipeline, cmd};
+use redis::{Cmd, FromRedisValue, cmd};
 
 use super::keys::RoomKeys;
-use super::line::{self, Line};
+use super::nodes::Nodes;
 use crate::backbone::prepare::PreparedEntry;
 use crate::backbone::shadow_logic::Shadow;
 use crate::backbone::{BackboneError, DeviceShadow, DeviceSummary, ReadingOrder, ShadowMetric};
@@ -154,8 +154,8 @@ const SIGN: u64 = 1 << 63;
 const DEVICES_PER_TRIP: usize = 256;
 
 /// All devices of a room, by name.
-pub(super) async fn rows(line: &Line, keys: &RoomKeys) -> Result<Vec<(DeviceName, DeviceRow)>, BackboneError> {
-    let stored: Vec<(String, Vec<u8>)> = line.ask_one(cmd("HGETALL").arg(keys.devices()).take()).await?;
+pub(super) async fn rows(nodes: &Nodes, keys: &RoomKeys) -> Result<Vec<(DeviceName, DeviceRow)>, BackboneError> {
+    let stored: Vec<(String, Vec<u8>)> = nodes.ask_one(keys, cmd("HGETALL").arg(keys.devices()).take()).await?;
     let row = |(device, row): (String, Vec<u8>)| {
         Ok((DeviceName::new(device).map_err(|_| damaged())?, DeviceRow::decode(&row).map_err(|_| damaged())?))
     };
@@ -165,29 +165,33 @@ pub(super) async fn rows(line: &Line, keys: &RoomKeys) -> Result<Vec<(DeviceName
 }
 
 /// One device, if it is known.
-pub(super) async fn row(line: &Line, keys: &RoomKeys, device: &DeviceName) -> Result<Option<DeviceRow>, BackboneError> {
+pub(super) async fn row(
+    nodes: &Nodes,
+    keys: &RoomKeys,
+    device: &DeviceName,
+) -> Result<Option<DeviceRow>, BackboneError> {
     let asked = cmd("HGET").arg(keys.devices()).arg(device.as_str()).take();
-    let row: Option<Vec<u8>> = line.ask_one(asked).await?;
+    let row: Option<Vec<u8>> = nodes.ask_one(keys, asked).await?;
     row.map(|row| DeviceRow::decode(&row).map_err(|_| damaged())).transpose()
 }
 
 /// The shadows of these devices.
 pub(super) async fn read(
-    line: &Line,
+    nodes: &Nodes,
     keys: &RoomKeys,
     rows: Vec<(DeviceName, DeviceRow)>,
 ) -> Result<Vec<DeviceShadow>, BackboneError> {
     let asked = |device: &DeviceName| cmd("HVALS").arg(keys.shadow(device)).take();
-    let metrics: Vec<Vec<Vec<u8>>> = of_each(line, &rows, asked).await?;
+    let metrics: Vec<Vec<Vec<u8>>> = of_each(nodes, keys, &rows, asked).await?;
     let shadows = rows.into_iter().zip(metrics).map(|((device, row), metrics)| row.with(device, metrics));
     shadows.collect::<Result<_, _>>().map_err(|_| damaged())
 }
 
 /// The devices of a room in short, by name.
-pub(super) async fn list(line: &Line, keys: &RoomKeys) -> Result<Vec<DeviceSummary>, BackboneError> {
-    let rows = rows(line, keys).await?;
+pub(super) async fn list(nodes: &Nodes, keys: &RoomKeys) -> Result<Vec<DeviceSummary>, BackboneError> {
+    let rows = rows(nodes, keys).await?;
     let asked = |device: &DeviceName| cmd("HLEN").arg(keys.shadow(device)).take();
-    let counts: Vec<usize> = of_each(line, &rows, asked).await?;
+    let counts: Vec<usize> = of_each(nodes, keys, &rows, asked).await?;
     let summary = |((device, row), metrics): ((DeviceName, DeviceRow), usize)| DeviceSummary {
         device,
         agent: row.agent,
@@ -200,19 +204,15 @@ pub(super) async fn list(line: &Line, keys: &RoomKeys) -> Result<Vec<DeviceSumma
 
 /// Asks the same of each device, many in one round trip.
 async fn of_each<T: FromRedisValue>(
-    line: &Line,
+    nodes: &Nodes,
+    keys: &RoomKeys,
     rows: &[(DeviceName, DeviceRow)],
     asked: impl Fn(&DeviceName) -> Cmd,
 ) -> Result<Vec<T>, BackboneError> {
     let mut answers = Vec::with_capacity(rows.len());
     for rows in rows.chunks(DEVICES_PER_TRIP) {
-        let mut pipeline = Pipeline::with_capacity(rows.len());
-        for (device, _) in rows {
-            pipeline.add_command(asked(device));
-        }
-        for answer in line.ask(pipeline.ignore_errors()).await? {
-            answers.push(line::read(answer)?);
-        }
+        let commands: Vec<Cmd> = rows.iter().map(|(device, _)| asked(device)).collect();
+        answers.extend(nodes.ask(keys, &commands).await?);
     }
     Ok(answers)
 }

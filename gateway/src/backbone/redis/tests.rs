@@ -1,5 +1,6 @@
 //! The engine on Redis through the conformance suite, and what only a server beyond the process can do to it.
 
+mod cluster;
 mod durability;
 mod faults;
 mod fitness;
@@ -65,6 +66,15 @@ impl RedisWorld {
 
     async fn open_anew(&mut self) {
         self.backbone = open(&self.redis, self.keep, &self.now).await;
+    }
+}
+
+/// By Redis's own clock, which nobody can move.
+async fn pass(backbone: &RedisBackbone, span: Duration) {
+    let keys = RoomKeys::new(&room("clock"));
+    let begun = backbone.book(&keys).await.unwrap().now;
+    while backbone.book(&keys).await.unwrap().now.0 - begun.0 < i64::try_from(span.as_micros()).unwrap() {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -172,12 +182,7 @@ impl World for RedisWorld {
     }
 
     async fn pass(&mut self, span: Duration) {
-        // By Redis's own clock, which nobody can move.
-        let keys = RoomKeys::new(&room("clock"));
-        let begun = self.backbone.book(&keys).await.unwrap().now;
-        while self.backbone.book(&keys).await.unwrap().now.0 - begun.0 < i64::try_from(span.as_micros()).unwrap() {
-            tokio::task::yield_now().await;
-        }
+        pass(&self.backbone, span).await;
     }
 
     async fn trim(&mut self, now: UnixMicros) {

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, RedisResult, Value, cmd};
+use futures_util::future::join_all;
+use redis::cmd;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::keys::{self, PROBE, log_keys};
-use super::lane::durable;
+use super::keys::{self, RoomKeys, log_keys};
+use super::lane::{Call, durable};
 use super::library::Function;
-use super::line::{HealthBoard, Line, is_function_missing, read};
+use super::line::{HealthBoard, Line, is_function_missing, is_of_store, meaning, read};
+use super::nodes::{Map, Node, Nodes};
 use super::options::RedisOptions;
 use crate::backbone::{BackboneError, Clock, Retention};
 
@@ -30,7 +32,7 @@ const SEARCH_STRIDE: usize = 1_000;
 /// See the module.
 #[derive(Clone)]
 pub(super) struct Upkeep {
-    line: Arc<Line>,
+    nodes: Arc<Nodes>,
     health: HealthBoard,
     retention: Retention,
     maintenance_interval: Duration,
@@ -38,9 +40,9 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    pub(super) fn new(line: Arc<Line>, health: HealthBoard, options: &RedisOptions) -> Upkeep {
+    pub(super) fn new(nodes: Arc<Nodes>, health: HealthBoard, options: &RedisOptions) -> Upkeep {
         let (retention, maintenance_interval) = (options.retention, options.maintenance_interval);
-        Upkeep { line, health, retention, maintenance_interval, clock: Arc::clone(&options.clock) }
+        Upkeep { nodes, health, retention, maintenance_interval, clock: Arc::clone(&options.clock) }
     }
 
     /// Works until the gateway stops.
@@ -68,17 +70,13 @@ impl Upkeep {
 
     /// Notes when Redis goes away, is set up or placed differently, and when it takes writes again.
     async fn probe(&self) {
-        match self.try_probe().await {
-            Ok(()) => self.health.up(),
-            Err(error) => self.health.down(&error),
+        let map = self.nodes.map();
+        let probes = map.nodes.iter().map(|node| probe(&map, node));
+        let answers = join_all(probes).await;
+        if answers.contains(&false) {
+            // Another may be in its place; or it is a cluster, and nobody could be asked at the start.
+            self.nodes.refresh().await;
         }
-    }
-
-    async fn try_probe(&self) -> Result<(), BackboneError> {
-        self.line.judge_anew().await?;
-        let write = cmd("SET").arg(PROBE).arg(1).arg("EX").arg(PROBE_LIFE_SECONDS).take();
-        let answer = durable(&self.line, std::iter::once(&write)).await?.pop().unwrap_or(Ok(Value::Nil));
-        read::<Value>(answer).map(drop)
     }
 
     /// Drops all that retention wants dropped, in all rooms: nobody may be in them any more.
@@ -86,43 +84,67 @@ impl Upkeep {
         if self.retention == Retention::default() {
             return Ok(());
         }
-        let mut cursor = Some(0);
+        let mut trimmed = Ok(());
+        for node in &self.nodes.map().nodes {
+            trimmed = trimmed.and(self.trim_node(node).await);
+        }
+        trimmed
+    }
+
+    async fn trim_node(&self, node: &Node) -> Result<(), BackboneError> {
+        let (mut cursor, mut trimmed) = (Some(0), Ok(()));
         while let Some(at) = cursor {
-            let (next, logs) = search(&self.line, at, &log_keys()).await?;
+            let (next, logs) = search(&node.reader, at, &log_keys()).await?;
             for log in logs {
-                self.trim(&log).await?;
+                // A room that is damaged, or on its way to another node, keeps none of the others.
+                trimmed = trimmed.and(self.trim(&log).await);
             }
             cursor = next;
         }
-        Ok(())
+        trimmed
     }
 
     async fn trim(&self, log: &str) -> Result<(), BackboneError> {
-        let Some(head) = keys::head_of(log) else { return Ok(()) };
+        let Some(keys) = RoomKeys::of_log(log) else { return Ok(()) };
         let age = self.retention.age.map(|age| i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
         let horizon = age.map(|age| (self.clock)().offset_by(age.saturating_neg()).0.to_string());
         let most = self.retention.room_bytes_max.map(|bytes| bytes.to_string());
         loop {
             let mut call = cmd("FCALL");
-            call.arg(self.line.connector().library.name_of(Function::Trim)).arg(2).arg(&head).arg(log);
+            call.arg(self.nodes.library().name_of(Function::Trim)).arg(2).arg(keys.head()).arg(log);
             call.arg(horizon.as_deref().unwrap_or("")).arg(most.as_deref().unwrap_or("")).arg(SLICE_STEPS);
-            let answer = match self.call(&call).await? {
-                Err(error) if is_function_missing(&error) => {
-                    self.line.load_functions().await?;
-                    self.call(&call).await?
-                }
-                answer => answer,
-            };
+            let mut answer = self.nodes.follow(&keys, &call, None).await?;
+            if answer.as_ref().is_err_and(is_function_missing) {
+                self.nodes.load_functions(&keys).await?;
+                answer = self.nodes.follow(&keys, &call, None).await?;
+            }
             if read::<u32>(answer)? == 0 {
                 return Ok(());
             }
         }
     }
+}
 
-    async fn call(&self, call: &Cmd) -> Result<RedisResult<Value>, BackboneError> {
-        let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.add_command(call.clone()).ignore_errors();
-        Ok(self.line.ask(&pipeline).await?.pop().unwrap_or(Ok(Value::Nil)))
+/// Whether the node takes writes; its health says why not.
+async fn probe(map: &Map, node: &Node) -> bool {
+    match try_probe(map, node).await {
+        Ok(()) => node.health.up(),
+        Err(error) => {
+            node.health.down(&error);
+            return false;
+        }
+    }
+    true
+}
+
+async fn try_probe(map: &Map, node: &Node) -> Result<(), BackboneError> {
+    node.reader.judge_anew().await?;
+    let Some(key) = keys::probe(|slot| map.has(node, slot)) else { return Ok(()) };
+    let write = Call::plain(cmd("SET").arg(key).arg(1).arg("EX").arg(PROBE_LIFE_SECONDS));
+    match durable(&node.reader, std::iter::once(write)).await?.pop() {
+        Some(Err(error)) if is_of_store(&error) => Err(meaning(&error)),
+        // That slot is another node's by now: the map will tell.
+        _ => Ok(()),
     }
 }
 
