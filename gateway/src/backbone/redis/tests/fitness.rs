@@ -58,6 +58,22 @@ async fn who_is_not_let_in_is_told_why() {
     assert!(other.contains("database 0"), "{other}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_with_what_the_documents_grant_can_do_all_of_it() {
+    let place = TempDir::new().unwrap();
+    let redis = start(place.path());
+    redis.ask("ACL SETUSER gateway on >secret ~lockgate* &lockgate* +@all -@dangerous +info").unwrap();
+    let url = redis.url().replace("redis://", "redis://gateway@");
+    let opened = open_with(&url, |options| options.password = Some("secret".to_owned())).await;
+    let backbone: Arc<dyn Backbone> = Arc::new(opened.unwrap());
+    let mut agent = Agent::open(&backbone, &room("plant"), "pi", 1).await;
+    let mut feed = backbone.subscribe(&room("plant")).await.unwrap();
+    agent.store("pump", 1).await;
+    assert!(matches!(feed.next().await, crate::backbone::FeedItem::Entries(_)));
+    assert_eq!(agent.log().await.len(), 1);
+    assert_eq!(*backbone.health().borrow(), Health::Up);
+}
+
 async fn refused_address(url: &str) -> String {
     match open_with(url, |_| {}).await {
         Err(error @ ConnectError::Address { .. }) => error.to_string(),
