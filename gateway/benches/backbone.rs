@@ -1,10 +1,13 @@
-//! What the embedded backbone carries: durable steps of many agents at once, and fan-out to live readers.
+//! What backbones carry: durable steps of many agents at once, and fan-out to live readers.
 //!
-//! `cargo bench -p lockgate-gateway --bench backbone`. The database lies under `target/tmp`: figures are
-//! those of that disk, which must sync for real. So the same records go into a plain file beside it (`raw_file`).
+//! `cargo bench -p lockgate-gateway --bench backbone`. What is stored lies under `target/tmp`: figures are those
+//! of that disk, which must sync for real. So the same records go into a plain file beside the embedded engine
+//! (`raw_file`), and by bare XADDs into a Redis like the engine's (`raw_xadd`). `redis-server` must be installed.
 
 #[path = "reference/raw_log.rs"]
 mod raw_log;
+#[path = "reference/raw_stream.rs"]
+mod raw_stream;
 
 use std::io::Write;
 use std::path::Path;
@@ -13,6 +16,7 @@ use std::sync::Arc;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use lockgate_gateway::backbone::embedded::{EmbeddedBackbone, EmbeddedOptions};
+use lockgate_gateway::backbone::redis::{Durability, RedisBackbone, RedisOptions};
 use lockgate_gateway::backbone::{
     Backbone, EntryKind, Feed, FeedItem, LogRead, LoggedEntry, NewEntry, Opened, ReadLimit, ShadowUpdate, Step, Stepped,
 };
@@ -25,7 +29,10 @@ use lockgate_proto::reading::{Quality, Reading, Value};
 use lockgate_proto::record::{Record, Telemetry};
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 use lockgate_proto::time::UnixMicros;
+use lockgate_runtime::Supervisor;
+use lockgate_tests::redis::Redis;
 use raw_log::RawLog;
+use raw_stream::RawStream;
 use ring::rand::{SecureRandom, SystemRandom};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -62,6 +69,35 @@ fn durable_records_raw_file(bencher: Bencher<'_, '_>, (agents, records): (usize,
     let folder = folder();
     let log = RawLog::open(folder.path());
     let agents = (0..agents).map(|at| Agent::new(at, Log::Raw(log.clone()))).collect();
+    run_rounds(bencher, &runtime(), agents, records);
+}
+
+/// What an acknowledgement of Redis waits for, and the load.
+const REDIS_LOADS: [(Kept, usize, usize); 8] = [
+    (Kept::Memory, 1, 10),
+    (Kept::Memory, 50, 10),
+    (Kept::Memory, 50, 100),
+    (Kept::Memory, 1_000, 1),
+    (Kept::Replicated, 50, 10),
+    (Kept::Replicated, 50, 100),
+    (Kept::Fsync, 50, 10),
+    (Kept::Fsync, 50, 100),
+];
+
+/// As `durable_records`, through the engine on Redis.
+#[divan::bench(args = REDIS_LOADS, sample_count = 12, sample_size = 1)]
+fn redis_records(bencher: Bencher<'_, '_>, (kept, agents, records): (Kept, usize, usize)) {
+    let world = World::on_redis(kept);
+    let agents = (0..agents).map(|at| world.agent(at)).collect();
+    run_rounds(bencher, &world.runtime, agents, records);
+}
+
+/// For comparison: the same records from the same agents, one bare XADD a step, pipelined as deeply.
+#[divan::bench(args = REDIS_LOADS, sample_count = 12, sample_size = 1)]
+fn redis_records_raw_xadd(bencher: Bencher<'_, '_>, (kept, agents, records): (Kept, usize, usize)) {
+    let servers = Servers::start(kept);
+    let log = RawStream::open(servers.master.address(), kept == Kept::Replicated);
+    let agents = (0..agents).map(|at| Agent::new(at, Log::RawStream(log.clone()))).collect();
     run_rounds(bencher, &runtime(), agents, records);
 }
 
@@ -124,13 +160,13 @@ fn step_of_one_record_to_all_readers(bencher: Bencher<'_, '_>, readers: usize) {
 }
 
 /// Entries per second that one reader fetches from the log, 512 at a time.
-#[divan::bench(sample_count = 20, sample_size = 1)]
-fn catching_up_from_the_log(bencher: Bencher<'_, '_>) {
-    let world = World::new();
+#[divan::bench(args = [(false, 1_000), (false, 10), (true, 1_000), (true, 10)], sample_count = 20, sample_size = 1)]
+fn catching_up_from_the_log(bencher: Bencher<'_, '_>, (on_redis, records_a_step): (bool, usize)) {
+    let world = if on_redis { World::on_redis(Kept::Memory) } else { World::new() };
     let mut agent = world.agent(0);
     world.runtime.block_on(async {
-        for _ in 0..20 {
-            agent.step(1_000).await;
+        for _ in 0..20_000 / records_a_step {
+            agent.step(records_a_step).await;
         }
     });
     bencher.counter(ItemsCount::new(20_000usize)).bench_local(|| {
@@ -151,31 +187,73 @@ fn catching_up_from_the_log(bencher: Bencher<'_, '_>) {
 
 struct World {
     runtime: Runtime,
-    backbone: EmbeddedBackbone,
-    _folder: TempDir,
+    backbone: Arc<dyn Backbone>,
+    _servers: Option<Servers>,
+    _folder: Option<TempDir>,
 }
 
 impl World {
     fn new() -> World {
         let folder = folder();
-        let source = SystemRandom::new();
-        let random = Box::new(move |buffer: &mut [u8]| {
-            source.fill(buffer).map_err(|_| lockgate_gateway::backbone::RandomFailed)
-        });
-        let clock = Arc::new(|| UnixMicros(0));
-        let options = EmbeddedOptions::new(folder.path().to_owned(), clock, random);
+        let options = EmbeddedOptions::new(folder.path().to_owned(), Arc::new(|| UnixMicros(0)), random());
         let backbone = EmbeddedBackbone::open(options).expect("an empty folder");
-        World { runtime: runtime(), backbone, _folder: folder }
+        World { runtime: runtime(), backbone: Arc::new(backbone), _servers: None, _folder: Some(folder) }
+    }
+
+    fn on_redis(kept: Kept) -> World {
+        let servers = Servers::start(kept);
+        let options = RedisOptions::new(servers.master.url(), Arc::new(|| UnixMicros(0)), random());
+        let durability = match kept {
+            Kept::Memory => Durability::Memory,
+            Kept::Replicated => Durability::Replicated { replicas: 1 },
+            Kept::Fsync => Durability::Fsync,
+        };
+        let runtime = runtime();
+        let options = RedisOptions { durability, ..options };
+        let opened = runtime.block_on(RedisBackbone::open(options, &Supervisor::new()));
+        let backbone = Arc::new(opened.expect("Redis is fit"));
+        World { runtime, backbone, _servers: Some(servers), _folder: None }
     }
 
     fn agent(&self, at: usize) -> Agent {
-        let mut agent = Agent::new(at, Log::Backbone(self.backbone.clone()));
+        let mut agent = Agent::new(at, Log::Backbone(Arc::clone(&self.backbone)));
         let epochs = [Epoch(1)];
         let opened = self.runtime.block_on(self.backbone.open_session(&agent.id, agent.session, &epochs));
         let Ok(Opened::Granted(ledger)) = opened else { panic!("the backbone is up") };
         agent.ledger = Arc::from(ledger);
         agent
     }
+}
+
+/// What an acknowledgement waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Memory,
+    Replicated,
+    Fsync,
+}
+
+/// A Redis that is set up for this, with a replica where it takes one.
+struct Servers {
+    master: Redis,
+    _replica: Option<Redis>,
+    _folder: TempDir,
+}
+
+impl Servers {
+    fn start(kept: Kept) -> Servers {
+        let folder = folder();
+        let synced: &[&str] = if kept == Kept::Fsync { &["appendonly yes", "appendfsync always"] } else { &[] };
+        let master = Redis::start_with(&folder.path().join("master"), synced).expect("redis-server is installed");
+        let replica = (kept == Kept::Replicated)
+            .then(|| master.start_replica(&folder.path().join("replica"), None).expect("the master is there"));
+        Servers { master, _replica: replica, _folder: folder }
+    }
+}
+
+fn random() -> lockgate_gateway::backbone::Random {
+    let source = SystemRandom::new();
+    Box::new(move |buffer| source.fill(buffer).map_err(|_| lockgate_gateway::backbone::RandomFailed))
 }
 
 fn folder() -> TempDir {
@@ -188,8 +266,9 @@ fn runtime() -> Runtime {
 
 /// Where an agent's records go.
 enum Log {
-    Backbone(EmbeddedBackbone),
+    Backbone(Arc<dyn Backbone>),
     Raw(RawLog),
+    RawStream(RawStream),
 }
 
 struct Agent {
@@ -218,6 +297,10 @@ impl Agent {
             Log::Backbone(backbone) => {
                 let step = Step { session: self.session, n: self.n, ledger: Arc::clone(&self.ledger), entries };
                 assert_eq!(backbone.step(&self.id, &step).await, Ok(Stepped::Done));
+            }
+            Log::RawStream(log) => {
+                let records: Vec<&[u8]> = entries.iter().map(|entry| &entry.body[..]).collect();
+                log.append(&self.id.room, records.concat()).await;
             }
             Log::Raw(log) => log.append(entries.iter().map(|entry| entry.body.clone()).collect()).await,
         }
