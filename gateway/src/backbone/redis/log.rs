@@ -9,8 +9,37 @@ use super::keys::RoomKeys;
 use super::nodes::Nodes;
 use crate::backbone::{BackboneError, LogRead, LoggedEntry, ReadLimit};
 
-/// Steps that one round trip asks for: what a read has left over is thrown away.
-const BLOCKS_PER_TRIP: usize = 16;
+/// Steps that the first round trip of a read asks for. They may be large, and what is left over is thrown away.
+const BLOCKS_AT_FIRST: usize = 2;
+
+/// LIMIT: steps that any later one asks for.
+const BLOCKS_MAX: usize = 128;
+
+/// What blocks were like so far, and so how many are worth asking for.
+#[derive(Default)]
+struct Stride {
+    blocks: usize,
+    entries: usize,
+    bytes: usize,
+}
+
+impl Stride {
+    fn see(&mut self, blocks: &[Vec<LoggedEntry>]) {
+        self.blocks += blocks.len();
+        self.entries += blocks.iter().map(Vec::len).sum::<usize>();
+        self.bytes += blocks.iter().flatten().map(|entry| entry.bytes.len()).sum::<usize>();
+    }
+
+    /// Blocks that fill what there is still room for.
+    fn next(&self, room: ReadLimit) -> usize {
+        if self.blocks == 0 {
+            return BLOCKS_AT_FIRST;
+        }
+        let entries = usize::try_from(room.entries_max).unwrap_or(usize::MAX);
+        let filled = |room: usize, seen: usize| room.saturating_mul(self.blocks) / seen.max(1);
+        filled(entries, self.entries).min(filled(room.bytes_max, self.bytes)).saturating_add(1).min(BLOCKS_MAX)
+    }
+}
 
 /// One item of a stream.
 type Item = (String, Vec<(Vec<u8>, Bytes)>);
@@ -38,12 +67,15 @@ pub(super) async fn read_after(
 ) -> Result<LogRead, BackboneError> {
     let mut reading = Reading { after, entries: Vec::new(), room: limit, full: false };
     let mut from = after.offset;
+    let mut stride = Stride::default();
     loop {
+        let count = stride.next(reading.room);
         // A block's id is the offset of its last entry: the first one from here on has the entry itself.
         let mut range = cmd("XRANGE");
-        range.arg(keys.log()).arg(from.0).arg("+").arg("COUNT").arg(BLOCKS_PER_TRIP);
+        range.arg(keys.log()).arg(from.0).arg("+").arg("COUNT").arg(count);
         let blocks = blocks(nodes, keys, range).await?;
-        let more = blocks.len() == BLOCKS_PER_TRIP;
+        let more = blocks.len() == count;
+        stride.see(&blocks);
         if from == after.offset {
             match standing(after, blocks.first().map(Vec::as_slice).unwrap_or_default()) {
                 Standing::Here => {}
@@ -93,11 +125,14 @@ pub(super) async fn read_last(
 ) -> Result<Vec<LoggedEntry>, BackboneError> {
     let mut reading = ReadingBack { newest_first: Vec::new(), room: limit, full: false };
     let mut to = "+".to_owned();
+    let mut stride = Stride::default();
     loop {
+        let count = stride.next(reading.room);
         let mut range = cmd("XREVRANGE");
-        range.arg(keys.log()).arg(&to).arg("-").arg("COUNT").arg(BLOCKS_PER_TRIP);
+        range.arg(keys.log()).arg(&to).arg("-").arg("COUNT").arg(count);
         let blocks = blocks(nodes, keys, range).await?;
-        let more = blocks.len() == BLOCKS_PER_TRIP;
+        let more = blocks.len() == count;
+        stride.see(&blocks);
         reading.take(blocks);
         let oldest = reading.newest_first.last().map_or(0, |entry| entry.position.offset.0);
         if !more || reading.full || oldest <= 1 {
@@ -164,5 +199,27 @@ fn standing(after: Position, block: &[LoggedEntry]) -> Standing {
         Standing::Here
     } else {
         same_history(first.previous)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stride(blocks: usize, entries: usize, bytes: usize) -> Stride {
+        Stride { blocks, entries, bytes }
+    }
+
+    #[test]
+    fn a_read_asks_for_about_as_many_steps_as_it_has_room_for() {
+        let room = ReadLimit { entries_max: 500, bytes_max: 1_000_000 };
+        assert_eq!(Stride::default().next(room), BLOCKS_AT_FIRST);
+        assert_eq!(stride(2, 20, 2_000).next(room), 51);
+        // Each of them is more than the read may have: one, to go on.
+        assert_eq!(stride(2, 2_000, 200_000).next(room), 1);
+        // Few and large.
+        assert_eq!(stride(2, 2, 400_000).next(room), 6);
+        assert_eq!(stride(2, 2, 2).next(room), BLOCKS_MAX);
+        assert_eq!(stride(2, 2, 2).next(ReadLimit { entries_max: u32::MAX, bytes_max: usize::MAX }), BLOCKS_MAX);
     }
 }
