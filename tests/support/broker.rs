@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
-use crate::program::{Program, ours};
+use crate::program::{PORTS_TRIED, Program, ours, until_up};
 use crate::wait;
 
 /// A Mosquitto that remembers sessions and messages over a restart.
@@ -30,6 +30,17 @@ impl Mosquitto {
     pub fn start_with(folder: &Path, listener: &str) -> Result<Mosquitto> {
         let data = folder.join("mosquitto");
         std::fs::create_dir_all(&data)?;
+        let mut tried = Err(anyhow!("no port was tried"));
+        for _ in 0..PORTS_TRIED {
+            tried = Mosquitto::start_on_free_ports(folder, &data, listener);
+            if tried.is_ok() {
+                break;
+            }
+        }
+        tried
+    }
+
+    fn start_on_free_ports(folder: &Path, data: &Path, listener: &str) -> Result<Mosquitto> {
         let [address, plain] = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
         let (address, plain) = (address.local_addr()?, plain.local_addr()?);
         let config = data.join("mosquitto.conf");
@@ -51,9 +62,8 @@ impl Mosquitto {
     pub fn restart(&mut self) -> Result<()> {
         let mut command = Command::new(mosquitto());
         command.arg("-c").arg(&self.config);
-        let program = Program::start("mosquitto", &mut command, &self.log)?;
-        wait::until("mosquitto listens", wait::PATIENCE, || TcpStream::connect(self.address).ok())
-            .with_context(|| program.log_tail())?;
+        let mut program = Program::start("mosquitto", &mut command, &self.log)?;
+        until_up(&mut program, "mosquitto listens", || TcpStream::connect(self.address).is_ok())?;
         self.program = Some(program);
         Ok(())
     }

@@ -98,6 +98,26 @@ impl Drop for Program {
     }
 }
 
+/// A port that was free a moment ago may be somebody's by the time a server takes it: so many others are tried.
+pub const PORTS_TRIED: usize = 5;
+
+/// Waits until a program that has just been started answers; an error at once where it has ended instead.
+pub fn until_up(program: &mut Program, what: &str, mut answers: impl FnMut() -> bool) -> Result<()> {
+    let up =
+        wait::until(
+            what,
+            wait::PATIENCE,
+            || {
+                if program.is_running() { answers().then_some(true) } else { Some(false) }
+            },
+        );
+    match up {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(anyhow!("it has ended").context(program.log_tail())),
+        Err(error) => Err(error.context(program.log_tail())),
+    }
+}
+
 /// A program of ours, from the folder into which cargo built the one that runs now.
 pub fn ours(name: &str) -> Result<PathBuf> {
     let this = std::env::current_exe().context("a running program has a path")?;

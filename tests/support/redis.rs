@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::Signal;
 
-use crate::program::Program;
+use crate::program::{PORTS_TRIED, Program, until_up};
 use crate::wait;
 
 /// A Redis that has every write on its disk before it answers, unless a test says otherwise.
@@ -30,11 +30,17 @@ impl Redis {
     /// Starts it with these lines of configuration.
     pub fn start_with(folder: &Path, settings: &[&str]) -> Result<Redis> {
         std::fs::create_dir_all(folder)?;
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let settings = settings.iter().map(|line| (*line).to_owned()).collect();
-        let mut redis = Redis { folder: folder.to_owned(), address, settings, program: None };
-        redis.restart()?;
-        Ok(redis)
+        let settings: Vec<String> = settings.iter().map(|line| (*line).to_owned()).collect();
+        let mut tried = Err(anyhow!("no port was tried"));
+        for _ in 0..PORTS_TRIED {
+            let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+            let mut redis = Redis { folder: folder.to_owned(), address, settings: settings.clone(), program: None };
+            tried = redis.restart().map(|()| redis);
+            if tried.is_ok() {
+                break;
+            }
+        }
+        tried
     }
 
     /// Starts a replica of this one, and waits until it follows. Through `link`, which leads here, where a test
@@ -59,9 +65,8 @@ impl Redis {
         }
         let mut command = Command::new("redis-server");
         command.arg(&config).arg("--dir").arg(&self.folder).stdout(std::fs::File::create(self.log())?);
-        let program = Program::start("redis-server", &mut command, &self.log())?;
-        wait::until("redis answers", wait::PATIENCE, || self.try_ask(&[b"PING"]).ok().filter(|pong| pong == "+PONG"))
-            .with_context(|| program.log_tail())?;
+        let mut program = Program::start("redis-server", &mut command, &self.log())?;
+        until_up(&mut program, "redis answers", || self.try_ask(&[b"PING"]).is_ok_and(|pong| pong == "+PONG"))?;
         self.program = Some(program);
         Ok(())
     }
