@@ -7,6 +7,7 @@
 mod fake_log;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use divan::Bencher;
@@ -35,7 +36,7 @@ fn one_entry_to_subscribers(bencher: Bencher<'_, '_>, subscribers: usize) {
         RoomId { tenant: Tenant::new("home").expect("it is a name"), site: Site::new("plant").expect("it is a name") };
     let log = Arc::new(FakeLog::new(Vec::new()));
     let supervisor = Supervisor::new();
-    let (registry, rooms) = Registry::new(log.clone(), supervisor.clone());
+    let (registry, rooms) = Registry::new(log.clone(), supervisor.clone(), Duration::ZERO);
     supervisor.spawn("rooms", |stop| async move {
         registry.run(stop).await;
         Ok(())

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::edge_session::Alarms;
 use crate::lines::Lines;
 use crate::room::RoomsHandle;
+use crate::server::Turnstiles;
 
 /// Handles and settings; cheap to clone.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) attendance: Attendance,
     pub(crate) alarms: Alarms,
     pub(crate) lines: Arc<Lines>,
+    pub(crate) turnstiles: Turnstiles,
     pub(crate) key: Arc<SigningKey>,
     pub(crate) clock: Clock,
     /// Sessions shall end and peers go elsewhere.

@@ -22,6 +22,13 @@ pub const DELIVERY_BYTES_TARGET: usize = 64 * 1024;
 /// bytes, a quality without reason, of which there are few, seven times its four.
 pub const JSON_GROWTH_MAX: usize = 8;
 
+/// How long an entry may wait for others in rooms where they come fast, unless it is configured otherwise. Timers
+/// round up to whole milliseconds: this is five at most.
+pub const COALESCE: Duration = Duration::from_millis(4);
+
+/// The same, at most.
+pub const COALESCE_MAX: Duration = Duration::from_secs(1);
+
 /// Entries that one read of the log asks for.
 pub const LOG_READ_ENTRIES_MAX: u32 = 512;
 
@@ -57,6 +64,9 @@ pub const SEND_PATIENCE_IN_DRAIN: Duration = Duration::from_secs(1);
 
 /// How long a plain HTTP connection has to finish when it is told to; less, where the whole drain has not much more.
 pub const PAGE_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a gateway looks whether ready work waits for a processor.
+pub const LAG_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The accept loop rests this long when the system is out of file descriptors or memory.
 pub const ACCEPT_REST: Duration = Duration::from_millis(100);

@@ -97,6 +97,8 @@ pub enum HandshakeReason {
     Subprotocol,
     /// It had no token, or one that is not good.
     Token,
+    /// The machine does not keep up with more.
+    Busy,
     /// The gateway is draining.
     Draining,
     /// The connection ended between our answer and the first frame.
@@ -109,6 +111,7 @@ impl HandshakeReason {
             HandshakeReason::NotWebSocket => "not_websocket",
             HandshakeReason::Subprotocol => "subprotocol",
             HandshakeReason::Token => "token",
+            HandshakeReason::Busy => "busy",
             HandshakeReason::Draining => "draining",
             HandshakeReason::Lost => "lost",
         }

@@ -1,6 +1,11 @@
 //! One peer's link as the sessions see it: frames in and out, and every way in which it ends.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
+use futures_util::future::poll_immediate;
 use lockgate_proto::link::close::CloseCode;
 use lockgate_runtime::link::{Link, LinkError, Received};
 use tokio_util::sync::CancellationToken;
@@ -66,32 +71,25 @@ impl Peer {
 
     /// The next frame. Cancel safe: one that is half read stays in the link. Pings go on meanwhile.
     pub(crate) async fn hear(&mut self) -> Result<Bytes, End> {
-        match self.link.receive().await? {
+        poll_fn(|context| self.poll_hear(context)).await
+    }
+
+    /// [`Peer::hear`], for those who wait for several things.
+    pub(crate) fn poll_hear(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, End>> {
+        self.link.poll_receive(context).map(|received| match received? {
             Received::Message(frame) => Ok(frame),
             Received::Closed(closed) => Err(End::Gone(closed.to_string())),
-        }
+        })
     }
 
     /// Takes a frame for sending; waits while the send buffer is full.
     pub(crate) async fn feed(&mut self, frame: Bytes) -> Result<(), End> {
-        let drain = self.drain.clone();
-        tokio::select! {
-            biased;
-            // CANCEL-SAFE: it is not cancelled but given up, and the connection with it.
-            fed = self.link.feed(frame) => Ok(fed?),
-            () = out_of_patience(drain) => Err(too_slow()),
-        }
+        patiently(&self.drain, self.link.feed(frame)).await
     }
 
     /// Sends what was fed: who does not read is waited for here, and nowhere else.
     pub(crate) async fn flush(&mut self) -> Result<(), End> {
-        let drain = self.drain.clone();
-        tokio::select! {
-            biased;
-            // CANCEL-SAFE: it is not cancelled but given up, and the connection with it.
-            flushed = self.link.flush() => Ok(flushed?),
-            () = out_of_patience(drain) => Err(too_slow()),
-        }
+        patiently(&self.drain, self.link.flush()).await
     }
 
     /// Takes and sends.
@@ -108,7 +106,21 @@ impl Peer {
     }
 }
 
-async fn out_of_patience(drain: CancellationToken) {
+/// Waits for the peer to take something; only shortly while the gateway stops. Mostly the system takes it at once.
+async fn patiently(drain: &CancellationToken, taken: impl Future<Output = Result<(), LinkError>>) -> Result<(), End> {
+    let mut taken = pin!(taken);
+    if let Some(taken) = poll_immediate(taken.as_mut()).await {
+        return Ok(taken?);
+    }
+    tokio::select! {
+        biased;
+        // CANCEL-SAFE: it is not cancelled but given up, and the connection with it.
+        taken = taken => Ok(taken?),
+        () = out_of_patience(drain) => Err(too_slow()),
+    }
+}
+
+async fn out_of_patience(drain: &CancellationToken) {
     drain.cancelled().await;
     tokio::time::sleep(SEND_PATIENCE_IN_DRAIN).await;
 }

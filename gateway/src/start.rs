@@ -20,7 +20,7 @@ use crate::edge_session::Alarms;
 use crate::limits::METRICS_CONNECTIONS_MAX;
 use crate::metrics::{self, Gauge, InstallError};
 use crate::room::Registry;
-use crate::server::{self, Admission, Bound, Bounds, Door, ListenError};
+use crate::server::{self, Admission, Bound, Bounds, Door, ListenError, Turnstiles};
 
 /// How often the recorder of metrics tidies up what nobody has scraped.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
     let metrics_listener = server::open(config.metrics.listen, 64, "--metrics-listen")?;
     let bound = Bound::of(&listener, &metrics_listener)?;
 
-    let (registry, rooms) = Registry::new(Arc::clone(&parts.backbone), supervisor.clone());
+    let (registry, rooms) = Registry::new(Arc::clone(&parts.backbone), supervisor.clone(), config.client.coalesce);
     supervisor.spawn("rooms", |stop| async move {
         registry.run(stop).await;
         Ok(())
@@ -68,6 +68,7 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
         watch_health(health, stop).await;
         Ok(())
     });
+    let turnstiles = Turnstiles::new(parts.clock.clone());
     let context = Context {
         config: Arc::clone(&config),
         attendance: attendance(&parts.backbone, parts.clock.clone(), supervisor),
@@ -75,11 +76,16 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
         rooms,
         alarms: Alarms::default(),
         lines: Arc::default(),
+        turnstiles: turnstiles.clone(),
         key: Arc::new(parts.key),
         clock: parts.clock.clone(),
         drain: supervisor.draining(),
         sessions: TaskTracker::new(),
     };
+    supervisor.spawn("turnstiles", |stop| async move {
+        turnstiles.watch(stop).await;
+        Ok(())
+    });
     let sessions = context.sessions.clone();
     let door = Door {
         router: server::router(context, supervisor.clone()),

@@ -20,7 +20,7 @@ use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
-use crate::link::{Link, LinkOptions, Transport};
+use crate::link::{Link, LinkOptions, Role, Transport};
 use crate::tls::{TlsError, client_config};
 
 /// From the first packet to the end of the handshake.
@@ -298,7 +298,7 @@ impl Dialer {
             request.headers_mut().insert(AUTHORIZATION, bearer);
         }
         match client_async_with_config(request, stream, Some(self.options.config())).await {
-            Ok((socket, _response)) => Ok(Link::of(socket, &self.options)),
+            Ok((socket, _response)) => Ok(Link::of(socket, Role::Client, &self.options)),
             Err(WsError::Http(response)) => {
                 let retry_after =
                     response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());

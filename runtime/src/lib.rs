@@ -1,11 +1,13 @@
 //! What the programs of Lockgate share: the shells around the pure core.
 //!
 //! `supervisor` starts and stops tasks; `signals` and `logs` tie a program to its system, and `log_limit` bounds
-//! what a peer can have logged; `clock` and `random` are the only places that read either; `tls`, `dial` and
-//! `link` carry messages; `words` and `listen` write and read what people do. Nothing here knows what a message says.
+//! what a peer can have logged; `clock` and `random` are the only places that read either; `timer` waits for
+//! moments that move; `tls`, `dial` and `link` carry messages; `words` and `listen` write and read what people do.
+//! Nothing here knows what a message says.
 
 mod listen;
 mod supervisor;
+mod timer;
 
 pub mod clock;
 pub mod dial;
@@ -20,3 +22,4 @@ pub mod words;
 pub use listen::{ListenAddressError, listen_address};
 pub use random::random;
 pub use supervisor::{StopCause, Stopped, Supervisor};
+pub use timer::LazyTimer;

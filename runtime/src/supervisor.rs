@@ -158,7 +158,8 @@ impl Supervisor {
     ) -> impl Future<Output = ()> + Send + 'static {
         let running = Running::count(self.clone(), name);
         let abort = self.shared.abort.clone();
-        let future = AssertUnwindSafe(future).catch_unwind();
+        // Boxed: a future that is moved within another takes its room twice, as long as that lasts.
+        let future = Box::pin(AssertUnwindSafe(future).catch_unwind());
         async move {
             let ended = tokio::select! {
                 biased;

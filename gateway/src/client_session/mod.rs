@@ -10,6 +10,7 @@ mod conflate_logic;
 mod connect;
 mod cursor_logic;
 mod filter;
+mod health;
 mod reply;
 mod request;
 mod session;

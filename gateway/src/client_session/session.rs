@@ -2,7 +2,10 @@
 
 mod delivery;
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,14 +13,15 @@ use lockgate_proto::limits::SERVER_MESSAGE_BYTES_MAX;
 use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::wire;
 use lockgate_proto::wire::server_frame::Body;
+use lockgate_runtime::LazyTimer;
 use lockgate_token::Grant;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tracing::{Instrument, info, info_span};
 
 use crate::backbone::Health;
 use crate::client_session::connect::{LetIn, connect};
+use crate::client_session::health::HealthWatch;
 use crate::client_session::request::{Question, Request, RequestError, SubscribeRequest, decode};
 use crate::client_session::subscriptions::{Due, Subscriptions};
 use crate::client_session::{answer, reply, subscribe};
@@ -31,7 +35,8 @@ use crate::server::Slot;
 
 /// Runs a client's session on a fresh connection until either end ends it.
 pub(crate) async fn run(mut peer: Peer, encoding: Encoding, slot: Arc<Slot>, context: Context) {
-    let end = match connect(&mut peer, encoding, &context).await {
+    // What happens once, or seldom, is kept apart from what stays in memory as long as the session does.
+    let end = match Box::pin(connect(&mut peer, encoding, &context)).await {
         Ok(let_in) => {
             slot.authenticated();
             let span = info_span!("client_session", session = %let_in.session, tenant = %let_in.grant.tenant,
@@ -41,7 +46,7 @@ pub(crate) async fn run(mut peer: Peer, encoding: Encoding, slot: Arc<Slot>, con
         Err(end) => end,
     };
     Counter::SessionsClosed(SessionKind::Client, end.word()).tick();
-    peer.close(&end).await;
+    Box::pin(peer.close(&end)).await;
 }
 
 async fn serve(peer: &mut Peer, encoding: Encoding, let_in: LetIn, context: Context) -> End {
@@ -52,7 +57,7 @@ async fn serve(peer: &mut Peer, encoding: Encoding, let_in: LetIn, context: Cont
     if let Some(lines) = told {
         info!(client = %let_in.client, %encoding, left_out = left_out(lines), "Client connected.");
     }
-    let health = context.backbone.health();
+    let (health, changes) = HealthWatch::new(context.backbone.health());
     let left = let_in.grant.expires_at.0.saturating_sub(context.clock.wall().0);
     let now = Instant::now();
     let mut session = Session {
@@ -60,13 +65,14 @@ async fn serve(peer: &mut Peer, encoding: Encoding, let_in: LetIn, context: Cont
         encoding,
         grant: let_in.grant,
         subscriptions: Subscriptions::default(),
-        health,
+        health: changes,
         expires: now + Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(EXPIRY_FARTHEST),
         ping_at: now + context.config.client.ping_interval,
+        timer: LazyTimer::new(now + context.config.client.ping_interval),
         rest_until: None,
         context,
     };
-    let end = match session.run().await {
+    let end = match session.run(health).await {
         Ok(never) => match never {},
         Err(end) => end,
     };
@@ -85,9 +91,11 @@ struct Session<'p> {
     context: Context,
     grant: Arc<Grant>,
     subscriptions: Subscriptions,
-    health: watch::Receiver<Health>,
+    health: HealthWatch,
     expires: Instant,
     ping_at: Instant,
+    /// For whatever comes first of all these.
+    timer: LazyTimer,
     /// The log could not be read: nothing is delivered before then.
     rest_until: Option<Instant>,
 }
@@ -97,40 +105,56 @@ enum Input {
     Drain,
     Expired,
     Frame(Bytes),
-    Health,
+    Health(Health),
     Ping,
     Rested,
     Due(usize, Due),
 }
 
 impl Session<'_> {
-    async fn run(&mut self) -> Result<std::convert::Infallible, End> {
+    async fn run(&mut self, health: Health) -> Result<std::convert::Infallible, End> {
         let drain: CancellationToken = self.context.drain.clone();
-        let health = self.health.borrow_and_update().clone();
+        let mut drained = pin!(drain.cancelled());
         if let Health::Down { reason } = health {
             self.tell(reply::UNASKED, reply::degraded(Some(&reason))).await?;
         }
         loop {
-            let rest = self.rest_until;
-            let input = tokio::select! {
-                biased;
-                () = drain.cancelled() => Input::Drain,
-                // CANCEL-SAFE: they only wait.
-                () = sleep_until(self.expires) => Input::Expired,
-                () = sleep_until(self.ping_at) => Input::Ping,
-                () = sleep_until(rest.unwrap_or(self.ping_at)), if rest.is_some() => Input::Rested,
-                // CANCEL-SAFE: a change that was not returned is still a change.
-                changed = self.health.changed() => match changed {
-                    Ok(()) => Input::Health,
-                    Err(_) => Input::Drain,
-                },
-                // CANCEL-SAFE: a half-read frame stays in the link.
-                frame = self.peer.hear() => Input::Frame(frame?),
-                // CANCEL-SAFE: what was not returned comes at the next call.
-                (index, due) = self.subscriptions.next(), if rest.is_none() => Input::Due(index, due),
-            };
+            let input = poll_fn(|context| self.poll_input(drained.as_mut(), context)).await?;
             self.handle(input).await?;
         }
+    }
+
+    /// The next thing to do. What is waited for stays where it is from one call to the next: to set all of it up
+    /// again for each delivery would cost more than the delivery.
+    fn poll_input(
+        &mut self,
+        drained: Pin<&mut WaitForCancellationFuture<'_>>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<Result<Input, End>> {
+        if drained.poll(context).is_ready() {
+            return Poll::Ready(Ok(Input::Drain));
+        }
+        let (what, at) = self.next_moment();
+        if self.timer.poll(at, context).is_ready() {
+            return Poll::Ready(Ok(what));
+        }
+        if let Poll::Ready(changed) = self.health.poll_changed(context) {
+            return Poll::Ready(Ok(changed.map_or(Input::Drain, Input::Health)));
+        }
+        if let Poll::Ready(frame) = self.peer.poll_hear(context) {
+            return Poll::Ready(frame.map(Input::Frame));
+        }
+        if self.rest_until.is_some() {
+            return Poll::Pending;
+        }
+        self.subscriptions.poll_next(context).map(|(index, due)| Ok(Input::Due(index, due)))
+    }
+
+    fn next_moment(&self) -> (Input, Instant) {
+        let moments = [(Input::Expired, self.expires), (Input::Ping, self.ping_at)];
+        let rested = self.rest_until.map(|at| (Input::Rested, at));
+        let next = moments.into_iter().chain(rested).min_by_key(|(_, at)| *at);
+        next.expect("there are always two")
     }
 
     async fn handle(&mut self, input: Input) -> Result<(), End> {
@@ -142,14 +166,14 @@ impl Session<'_> {
                 self.rest_until = None;
                 Ok(())
             }
-            Input::Health => {
-                let reason = match self.health.borrow_and_update().clone() {
+            Input::Health(health) => {
+                let reason = match health {
                     Health::Up => None,
                     Health::Down { reason } => Some(reason),
                 };
                 self.tell(reply::UNASKED, reply::degraded(reason.as_deref())).await
             }
-            Input::Frame(frame) => self.frame(frame).await,
+            Input::Frame(frame) => Box::pin(self.frame(frame)).await,
             Input::Due(index, due) => self.deliver(index, due).await,
         }
     }

@@ -211,24 +211,22 @@ impl Subscriptions {
         self.all.len() < before
     }
 
-    /// The next thing to do for any of them, in turn. Cancel safe: what was not returned comes at the next call.
-    pub(crate) async fn next(&mut self) -> (usize, Due) {
-        std::future::poll_fn(|context| {
-            for step in 0..self.all.len() {
-                let index = (self.turn + step) % self.all.len();
-                if let Poll::Ready(due) = self.all[index].poll(context) {
-                    self.turn = index + 1;
-                    return Poll::Ready((index, due));
-                }
+    /// The next thing to do for any of them, in turn.
+    pub(crate) fn poll_next(&mut self, context: &mut std::task::Context<'_>) -> Poll<(usize, Due)> {
+        for step in 0..self.all.len() {
+            let index = (self.turn + step) % self.all.len();
+            if let Poll::Ready(due) = self.all[index].poll(context) {
+                self.turn = index + 1;
+                return Poll::Ready((index, due));
             }
-            Poll::Pending
-        })
-        .await
+        }
+        Poll::Pending
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
     use std::sync::Arc;
 
     use tokio::sync::broadcast;
@@ -241,6 +239,10 @@ mod tests {
         cursor.on_read(&[], false);
         let joined = Joined { events: events.subscribe(), recent: Arc::default() };
         Subscription::new(Site::new(site).unwrap(), Filter::default(), cursor, joined)
+    }
+
+    async fn next(subscriptions: &mut Subscriptions) -> (usize, Due) {
+        poll_fn(|context| subscriptions.poll_next(context)).await
     }
 
     fn batch(site: &str, offset: u64) -> RoomEvent {
@@ -261,7 +263,7 @@ mod tests {
         quiet.send(batch("quiet", 1)).unwrap();
         let mut turns = Vec::new();
         for _ in 0..3 {
-            turns.push(subscriptions.next().await.0);
+            turns.push(next(&mut subscriptions).await.0);
         }
         assert!(turns.contains(&1), "{turns:?}");
     }
@@ -274,8 +276,8 @@ mod tests {
         for offset in 1..=9 {
             events.send(batch("plant", offset)).unwrap();
         }
-        assert!(matches!(subscriptions.next().await, (0, Due::Overrun)));
-        assert!(matches!(subscriptions.next().await, (0, Due::Told(RoomEvent::Batch(_)))));
+        assert!(matches!(next(&mut subscriptions).await, (0, Due::Overrun)));
+        assert!(matches!(next(&mut subscriptions).await, (0, Due::Told(RoomEvent::Batch(_)))));
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use lockgate_proto::limits::{GATEWAYS_MAX, PING_INTERVAL, PUBLISH_BYTES_TARGET, 
 use lockgate_runtime::dial::GatewayUrl;
 use lockgate_runtime::listen_address;
 
-use crate::limits::DEVICES_PER_ROOM_MAX;
+use crate::limits::{COALESCE, COALESCE_MAX, DEVICES_PER_ROOM_MAX};
 
 mod redis;
 mod serve;
@@ -120,6 +120,8 @@ pub struct ClientConfig {
     pub subscriptions_max: usize,
     /// A reader that is farther behind than this, and did not ask to be, is told what it does not get.
     pub lag_entries_max: u64,
+    /// How long an entry may wait for others, in rooms where they come fast.
+    pub coalesce: Duration,
 }
 
 /// `[presence]`
@@ -171,7 +173,12 @@ impl Default for Config {
                 window_records: WINDOW_RECORDS,
                 ping_interval: PING_INTERVAL,
             },
-            client: ClientConfig { ping_interval: PING_INTERVAL, subscriptions_max: 64, lag_entries_max: 10_000 },
+            client: ClientConfig {
+                ping_interval: PING_INTERVAL,
+                subscriptions_max: 64,
+                lag_entries_max: 10_000,
+                coalesce: COALESCE,
+            },
             presence: PresenceConfig { agents: true, users: true },
             limits: LimitsConfig { devices_per_site: DEVICES_PER_ROOM_MAX },
             retention: RetentionConfig { age: 30 * DAY, bytes: 1_024 * MIB },
@@ -300,6 +307,7 @@ impl ClientConfig {
             subscriptions_max: table.or("subscriptions_max", default.subscriptions_max, |item| count(item, 1..=1_024)),
             lag_entries_max: table
                 .or("lag_entries_max", default.lag_entries_max, |item| item.integer(1..=1_000_000_000)),
+            coalesce: table.or("coalesce", default.coalesce, |item| item.duration(Duration::ZERO..=COALESCE_MAX)),
         }
     }
 }

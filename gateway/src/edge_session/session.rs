@@ -1,6 +1,9 @@
 //! One agent's session, from its first frame to its last.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +13,10 @@ use lockgate_proto::ids::{AgentId, SessionId};
 use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::link::frame::{AgentFrame, GatewayFrame, LinkLimits, Reject};
 use lockgate_proto::link::gateway::{Action, Alarm, EdgeConfig, EdgeSession, Input as MachineInput, Now};
+use lockgate_runtime::LazyTimer;
 use lockgate_token::Grant;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFuture;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::attendance::Place;
@@ -38,7 +43,8 @@ pub(crate) async fn run(mut peer: Peer, visitor: Visitor, context: Context) {
     let span = info_span!("edge_session", %session, agent = %visitor.agent);
     let end = serve(&mut peer, session, visitor, context).instrument(span).await;
     Counter::SessionsClosed(SessionKind::Edge, end.word()).tick();
-    peer.close(&end).await;
+    // Boxed, as it comes but once.
+    Box::pin(peer.close(&end)).await;
 }
 
 async fn serve(peer: &mut Peer, session: SessionId, visitor: Visitor, context: Context) -> End {
@@ -71,6 +77,7 @@ async fn serve(peer: &mut Peer, session: SessionId, visitor: Visitor, context: C
         agent: visitor.agent,
         call: None,
         timer: None,
+        clock: LazyTimer::new(now + context.config.edge.ping_interval),
         expires: now + Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(EXPIRY_FARTHEST),
         drained_at: None,
         place: None,
@@ -99,6 +106,8 @@ struct Shell<'p> {
     call: Option<Call>,
     timer: Option<Instant>,
     expires: Instant,
+    /// For whatever comes first of all moments.
+    clock: LazyTimer,
     /// When we close by ourselves, after the agent was told to go.
     drained_at: Option<Instant>,
     /// Counts the agent as being in its room, once it was welcomed.
@@ -117,37 +126,47 @@ enum Input {
 
 impl Shell<'_> {
     async fn run(&mut self, mut actions: Vec<Action>) -> Result<std::convert::Infallible, End> {
+        let drain = self.context.drain.clone();
+        let mut drained = pin!(drain.cancelled());
         loop {
             for action in actions.drain(..) {
                 self.perform(action).await?;
             }
             self.peer.flush().await?;
-            let input = self.next_input().await?;
+            let input = poll_fn(|context| self.poll_input(drained.as_mut(), context)).await?;
             self.handle(input, &mut actions)?;
         }
     }
 
-    async fn next_input(&mut self) -> Result<Input, End> {
-        let far = self.expires;
-        let answer = async {
-            match self.call.as_mut() {
-                Some(call) => call.await,
-                None => std::future::pending().await,
-            }
-        };
-        Ok(tokio::select! {
-            biased;
-            () = self.context.drain.cancelled(), if self.drained_at.is_none() => Input::Drain,
-            // CANCEL-SAFE: they only wait.
-            () = sleep_until(self.drained_at.unwrap_or(far)), if self.drained_at.is_some() => Input::Drained,
-            () = sleep_until(self.expires) => Input::Expired,
-            // CANCEL-SAFE: the call stays where it is and is asked again.
-            answer = answer => Input::Answer(answer),
-            // CANCEL-SAFE: they only wait.
-            () = sleep_until(self.timer.unwrap_or(far)), if self.timer.is_some() => Input::Timer,
-            // CANCEL-SAFE: a half-read frame stays in the link.
-            frame = self.peer.hear() => Input::Frame(frame?),
-        })
+    /// The next thing to do. What is waited for stays where it is from one call to the next.
+    fn poll_input(
+        &mut self,
+        drained: Pin<&mut WaitForCancellationFuture<'_>>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<Result<Input, End>> {
+        if self.drained_at.is_none() && drained.poll(context).is_ready() {
+            return Poll::Ready(Ok(Input::Drain));
+        }
+        if let Some(call) = &mut self.call
+            && let Poll::Ready(answer) = call.as_mut().poll(context)
+        {
+            return Poll::Ready(Ok(Input::Answer(answer)));
+        }
+        let (what, at) = self.next_moment();
+        if self.clock.poll(at, context).is_ready() {
+            return Poll::Ready(Ok(what));
+        }
+        self.peer.poll_hear(context).map(|frame| frame.map(Input::Frame))
+    }
+
+    fn next_moment(&self) -> (Input, Instant) {
+        let timer = self.timer.map(|at| (Input::Timer, at));
+        let drained = self.drained_at.map(|at| (Input::Drained, at));
+        let next = [timer, drained].into_iter().flatten().min_by_key(|(_, at)| *at);
+        match next {
+            Some((what, at)) if at < self.expires => (what, at),
+            Some(_) | None => (Input::Expired, self.expires),
+        }
     }
 
     fn handle(&mut self, input: Input, actions: &mut Vec<Action>) -> Result<(), End> {

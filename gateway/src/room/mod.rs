@@ -8,6 +8,7 @@ mod batch;
 mod frame;
 mod json;
 mod link_logic;
+mod pace_logic;
 mod recent;
 mod registry;
 mod task;

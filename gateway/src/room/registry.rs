@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockgate_proto::ids::RoomId;
 use lockgate_runtime::Supervisor;
@@ -63,6 +64,7 @@ impl RoomsHandle {
 pub struct Registry {
     backbone: Arc<dyn Backbone>,
     supervisor: Supervisor,
+    coalesce: Duration,
     rooms: HashMap<RoomId, Open>,
     requests: mpsc::Receiver<Request>,
     handle: RoomsHandle,
@@ -81,11 +83,13 @@ impl Open {
 }
 
 impl Registry {
-    /// An empty list, and the handle to it. Nothing is answered before [`Registry::run`].
-    pub fn new(backbone: Arc<dyn Backbone>, supervisor: Supervisor) -> (Registry, RoomsHandle) {
+    /// An empty list, and the handle to it. Nothing is answered before [`Registry::run`]. `coalesce`: how long an
+    /// entry may wait for others, in rooms where they come fast.
+    pub fn new(backbone: Arc<dyn Backbone>, supervisor: Supervisor, coalesce: Duration) -> (Registry, RoomsHandle) {
         let (sender, requests) = mpsc::channel(ROOM_REQUESTS_MAX);
         let handle = RoomsHandle { requests: sender };
-        (Registry { backbone, supervisor, rooms: HashMap::new(), requests, handle: handle.clone() }, handle)
+        let rooms = HashMap::new();
+        (Registry { backbone, supervisor, coalesce, rooms, requests, handle: handle.clone() }, handle)
     }
 
     /// Answers until the gateway stops.
@@ -113,9 +117,9 @@ impl Registry {
         let open = Open { events: broadcast::Sender::new(ROOM_RING_BATCHES), recent: Arc::default() };
         let (joined, events, recent) = (open.join(), open.events.clone(), Arc::clone(&open.recent));
         self.rooms.insert(room.clone(), open);
-        let (backbone, rooms) = (Arc::clone(&self.backbone), self.handle.clone());
+        let (backbone, rooms, coalesce) = (Arc::clone(&self.backbone), self.handle.clone(), self.coalesce);
         self.supervisor.spawn("room", move |stop| async move {
-            RoomTask { room, backbone, events, recent, rooms, stop }.run().await;
+            RoomTask { room, backbone, events, recent, rooms, coalesce, stop }.run().await;
             Ok(())
         });
         joined

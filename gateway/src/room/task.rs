@@ -1,18 +1,21 @@
 //! One room's task: backbone's feed in, whole and ordered batches out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockgate_proto::ids::RoomId;
 use lockgate_proto::position::Position;
 use tokio::sync::broadcast;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backbone::{Backbone, BackboneError, Feed, FeedItem, LogRead, LoggedEntry, ReadLimit};
-use crate::limits::{LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL};
+use crate::limits::{DELIVERY_BYTES_TARGET, LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_MAX, PROBE_INTERVAL};
 use crate::metrics::{Counter, Gauge};
 use crate::room::batch::Batch;
 use crate::room::link_logic::{Fit, Told, fit, linked};
+use crate::room::pace_logic::Pace;
 use crate::room::recent::Recent;
 use crate::room::registry::RoomsHandle;
 
@@ -32,6 +35,8 @@ pub(super) struct RoomTask {
     pub(super) events: broadcast::Sender<RoomEvent>,
     pub(super) recent: Arc<Recent>,
     pub(super) rooms: RoomsHandle,
+    /// How long an entry may wait for others, where they come fast.
+    pub(super) coalesce: Duration,
     pub(super) stop: CancellationToken,
 }
 
@@ -50,11 +55,12 @@ impl RoomTask {
         debug!(room = %self.room, "Room opened.");
         let mut position = None;
         while let Some(feed) = self.subscribe().await {
-            let mut follower = Follower { task: &self, position: feed.start(), told: Told::default(), feed };
+            let mut follower = Follower::new(&self, feed);
             let left = match follower.stand(position).await {
                 Ok(()) => follower.follow().await,
                 Err(error) => self.failed(&error),
             };
+            follower.tell();
             position = Some(follower.position);
             match left {
                 Left::Feed => {}
@@ -125,13 +131,29 @@ impl RoomTask {
 /// A room that has a feed.
 struct Follower<'t> {
     task: &'t RoomTask,
-    /// INVARIANT: the last entry that was told, or the feed's start.
+    /// INVARIANT: the last entry that was taken, or the feed's start.
     position: Position,
+    /// What was taken and is still to be told, in order.
+    held: Vec<Arc<[LoggedEntry]>>,
+    held_bytes: usize,
+    pace: Pace,
     told: Told,
     feed: Feed,
 }
 
-impl Follower<'_> {
+impl<'t> Follower<'t> {
+    fn new(task: &'t RoomTask, feed: Feed) -> Follower<'t> {
+        Follower {
+            task,
+            position: feed.start(),
+            held: Vec::new(),
+            held_bytes: 0,
+            pace: Pace::new(task.coalesce),
+            told: Told::default(),
+            feed,
+        }
+    }
+
     /// Goes on from where the room stood with an earlier feed, and tells where that is.
     async fn stand(&mut self, before: Option<Position>) -> Result<(), BackboneError> {
         if let Some(before) = before {
@@ -144,9 +166,15 @@ impl Follower<'_> {
 
     async fn follow(&mut self) -> Left {
         loop {
+            let held_until = self.held_until();
             let item = tokio::select! {
                 biased;
                 () = self.task.stop.cancelled() => return Left::Room,
+                // CANCEL-SAFE: it only waits.
+                () = sleep_until(held_until.unwrap_or_else(Instant::now)), if held_until.is_some() => {
+                    self.tell();
+                    continue;
+                }
                 // CANCEL-SAFE: an item that was not returned comes at the next call.
                 item = self.feed.next() => Some(item),
                 // CANCEL-SAFE: it only waits.
@@ -170,11 +198,11 @@ impl Follower<'_> {
         let whole = linked(entries);
         match fit(self.position, &entries[..whole]) {
             Fit::Next { skip: 0 } if whole == entries.len() => {
-                self.publish(entries);
+                self.hold(entries);
                 Ok(())
             }
             Fit::Next { skip } => {
-                self.publish(&entries[skip..whole].into());
+                self.hold(&entries[skip..whole].into());
                 if whole < entries.len() { self.fill().await } else { Ok(()) }
             }
             Fit::Old if self.told.knows(entries) => Ok(()),
@@ -185,6 +213,7 @@ impl Follower<'_> {
 
     /// Reads the log from the room's position until there is no more, before anything newer is told.
     async fn fill(&mut self) -> Result<(), BackboneError> {
+        self.tell();
         let limit = ReadLimit { entries_max: LOG_READ_ENTRIES_MAX, bytes_max: LOG_READ_BYTES_MAX };
         let room = &self.task.room;
         loop {
@@ -193,7 +222,8 @@ impl Follower<'_> {
                 LogRead::Entries(entries) if entries.is_empty() => return Ok(()),
                 LogRead::Entries(entries) => {
                     Counter::RoomHoles.tick();
-                    self.publish(&entries.into());
+                    self.hold(&entries.into());
+                    self.tell();
                 }
                 LogRead::Trimmed | LogRead::Diverged => {
                     let head = self.task.backbone.head(room).await?;
@@ -206,11 +236,37 @@ impl Follower<'_> {
         }
     }
 
-    fn publish(&mut self, entries: &Arc<[LoggedEntry]>) {
-        Counter::RoomEntries.add(entries.len() as u64);
+    /// Takes what comes next, and tells it when it is time.
+    fn hold(&mut self, entries: &Arc<[LoggedEntry]>) {
+        let Some(last) = entries.last() else { return };
+        self.position = last.position;
         self.told.tell(entries);
-        for batch in Batch::cut(&self.task.room.site, entries) {
-            self.position = batch.last();
+        self.held_bytes += entries.iter().map(|entry| entry.bytes.len()).sum::<usize>();
+        self.held.push(Arc::clone(entries));
+        if self.held_until().is_none() {
+            self.tell();
+        }
+    }
+
+    /// Until when what is held may wait; `None`: there is nothing, or it may not. LIMIT: what is held is about one
+    /// message.
+    fn held_until(&self) -> Option<Instant> {
+        let may_wait = !self.held.is_empty() && self.held_bytes < DELIVERY_BYTES_TARGET;
+        if may_wait { self.pace.wait(Instant::now()) } else { None }
+    }
+
+    /// Tells what is held.
+    fn tell(&mut self) {
+        let entries: Arc<[LoggedEntry]> = match self.held.as_slice() {
+            [] => return,
+            [one] => Arc::clone(one),
+            several => several.iter().flat_map(|entries| entries.iter().cloned()).collect(),
+        };
+        self.held.clear();
+        self.held_bytes = 0;
+        self.pace.told(Instant::now());
+        Counter::RoomEntries.add(entries.len() as u64);
+        for batch in Batch::cut(&self.task.room.site, &entries) {
             let batch = Arc::new(batch);
             self.task.recent.push(&batch);
             self.task.tell(RoomEvent::Batch(batch));

@@ -4,6 +4,8 @@ mod accept;
 mod admission;
 mod listen;
 mod routes;
+mod turnstile;
+mod turnstile_logic;
 mod upgrade;
 
 pub use listen::{Bound, LISTEN_FILE, ListenError};
@@ -12,3 +14,4 @@ pub(crate) use accept::{Door, run as accept};
 pub(crate) use admission::{Admission, Bounds, Slot};
 pub(crate) use listen::open;
 pub(crate) use routes::{metrics_router, router};
+pub(crate) use turnstile::Turnstiles;

@@ -1,6 +1,8 @@
 //! What is served at which address.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -145,10 +147,13 @@ impl Routes {
         let visit = request.extensions_mut().remove::<Visit>();
         let Some(visit) = visit.filter(|_| !self.context.drain.is_cancelled()) else {
             Counter::HandshakesFailed(HandshakeReason::Draining).tick();
-            let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the gateway is stopping");
-            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            return Err(Box::new(answer));
+            return Err(Box::new(not_now("unavailable", "the gateway is stopping", Duration::from_secs(1))));
         };
+        if let Err(retry_after) = self.context.turnstiles.enter() {
+            Counter::HandshakesFailed(HandshakeReason::Busy).tick();
+            let message = "more connect at once than the gateway keeps up with; come back when it says";
+            return Err(Box::new(not_now("limited", message, retry_after)));
+        }
         match agree(request, spoken) {
             Ok(handshake) => Ok((handshake, visit)),
             Err(error) => {
@@ -185,7 +190,8 @@ impl Routes {
         let session = async move {
             let begun = async {
                 match pending.link(&options).await {
-                    Ok(link) => contain(session(Peer::new(link, drain), visit)).await,
+                    // Boxed: what a handshake needs is not kept beside it for as long as it lasts.
+                    Ok(link) => contain(Box::pin(session(Peer::new(link, drain), visit))).await,
                     Err(error) => {
                         Counter::HandshakesFailed(error.reason()).tick();
                         debug!(address = %visit.address, %error, "Connection lost in its handshake.");
@@ -207,11 +213,21 @@ impl Routes {
 
 /// A session that panics ends alone: its neighbours did nothing wrong. It holds nothing that others use,
 /// but handles.
-async fn contain(session: impl Future<Output = ()>) {
+async fn contain(session: Pin<Box<impl Future<Output = ()>>>) {
     if AssertUnwindSafe(session).catch_unwind().await.is_err() {
         Counter::SessionsPanicked.tick();
         error!("A session panicked and was ended; this is a fault of the gateway. Please report it.");
     }
+}
+
+/// No, but later yes.
+fn not_now(code: &str, message: &str, retry_after: Duration) -> Response<Body> {
+    let mut answer = refuse(StatusCode::SERVICE_UNAVAILABLE, code, message);
+    // The header has whole seconds only.
+    let seconds = retry_after.as_millis().div_ceil(1_000).max(1);
+    let seconds = HeaderValue::from_str(&seconds.to_string()).expect("digits");
+    answer.headers_mut().insert(RETRY_AFTER, seconds);
+    answer
 }
 
 fn refuse(status: StatusCode, code: &str, message: &str) -> Response<Body> {

@@ -127,7 +127,8 @@ impl PendingSocket {
             .map_err(|error| HandshakeError::Lost(error.to_string()))?;
         let parts =
             upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| lost("it runs over something else than TCP"))?;
-        Ok(Link::over(parts.io.into_inner(), parts.read_buf.into(), Role::Server, options).await)
+        // A copy: what was read lies in a buffer of HTTP's, which would stay as long as the link.
+        Ok(Link::over(parts.io.into_inner(), parts.read_buf.to_vec(), Role::Server, options).await)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lockgate_gateway::backbone::LoggedEntry;
+use lockgate_gateway::limits::COALESCE;
 use lockgate_gateway::room::{Registry, RoomEvent, RoomsHandle};
 use lockgate_proto::ids::{RoomId, Site, Tenant};
 use lockgate_proto::position::Position;
@@ -12,7 +13,7 @@ use lockgate_proto::wire::subscribe::Start;
 use lockgate_runtime::Supervisor;
 use proptest::prelude::*;
 use tokio::sync::broadcast::Receiver;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::client::{Client, live, offsets, subscribe};
 use crate::fake_log::{FakeLog, chain, position};
@@ -32,7 +33,7 @@ impl Rooms {
     fn over(entries: Vec<LoggedEntry>) -> Rooms {
         let log = Arc::new(FakeLog::new(entries));
         let supervisor = Supervisor::new();
-        let (registry, handle) = Registry::new(log.clone(), supervisor.clone());
+        let (registry, handle) = Registry::new(log.clone(), supervisor.clone(), COALESCE);
         supervisor.spawn("rooms", |stop| async move {
             registry.run(stop).await;
             Ok(())
@@ -79,6 +80,28 @@ async fn what_the_feed_lost_comes_from_the_log_before_anything_newer() {
     rooms.log.tell(chain(1, 3..=3));
     rooms.log.tell(chain(1, 6..=7));
     assert_eq!(told(&mut events, 7).await, places(3..=7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_fast_is_told_together_and_what_comes_alone_at_once() {
+    let rooms = Rooms::over(chain(1, 1..=1));
+    let (mut events, _) = rooms.join().await;
+    let mut batch = async || match next(&mut events).await {
+        RoomEvent::Batch(batch) => (batch.entries().len(), batch.last(), Instant::now()),
+        RoomEvent::Standing(at) => panic!("the room stands anew at {at}"),
+    };
+    rooms.log.set(chain(1, 1..=6));
+    let start = Instant::now();
+    rooms.log.tell(chain(1, 2..=2));
+    assert_eq!(batch().await, (1, position(1, 2), start));
+    for offset in 3..=5 {
+        rooms.log.tell(chain(1, offset..=offset));
+    }
+    assert_eq!(batch().await, (3, position(1, 5), start + COALESCE));
+    tokio::time::sleep(COALESCE).await;
+    let rested = Instant::now();
+    rooms.log.tell(chain(1, 6..=6));
+    assert_eq!(batch().await, (1, position(1, 6), rested));
 }
 
 #[tokio::test]

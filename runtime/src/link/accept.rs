@@ -5,7 +5,7 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
-use super::{Link, LinkError, LinkOptions, Transport, link_error};
+use super::{Link, LinkError, LinkOptions, Role, Transport, link_error};
 
 impl Link {
     /// Answers the handshake of whoever connected, and agrees to the subprotocol.
@@ -21,6 +21,6 @@ impl Link {
         };
         let stream: Box<dyn Transport> = Box::new(stream);
         let socket = accept_hdr_async_with_config(stream, agree, Some(options.config())).await.map_err(link_error)?;
-        Ok(Link::of(socket, options))
+        Ok(Link::of(socket, Role::Server, options))
     }
 }

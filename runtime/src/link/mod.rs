@@ -2,28 +2,24 @@
 //!
 //! The same [`Link`] works at both ends: `dial` makes the client's, the gateway wraps an upgraded stream
 //! by [`Link::over`]. Messages that were fed leave while [`Link::receive`] waits, so that a loop which
-//! selects on it needs no task for writing; where writing must not hold up reading, [`Link::split`].
+//! selects on it needs no task for writing.
 
 mod accept;
-mod halves;
+mod end;
 mod options;
+mod plain;
 
 use std::fmt;
-use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
 use lockgate_proto::link::close::CloseCode;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::Role as WsRole;
 
-pub use halves::{LinkReceiver, LinkSender};
+pub use end::Link;
 pub use options::{LinkOptions, MessageKind};
 
 /// Anything that carries bytes: TCP, TLS, an upgraded HTTP connection, a pipe in memory.
@@ -32,9 +28,6 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
 pub(crate) type Socket = WebSocketStream<Box<dyn Transport>>;
-
-/// How long a peer gets to answer a close.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Which end of the handshake this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,134 +157,6 @@ pub(crate) fn link_error(error: WsError) -> LinkError {
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => LinkError::Cut,
         other => LinkError::Protocol(other.to_string()),
     }
-}
-
-/// One end of an open WebSocket.
-pub struct Link {
-    receiver: LinkReceiver,
-    sender: LinkSender,
-    ping_interval: Option<Duration>,
-    ping_at: Instant,
-}
-
-impl Link {
-    /// A link over a stream whose WebSocket handshake is done. `read`: what came right behind the
-    /// handshake and was read already; without it the first message is lost.
-    pub async fn over(stream: impl Transport + 'static, read: Vec<u8>, role: Role, options: &LinkOptions) -> Link {
-        let role = match role {
-            Role::Client => WsRole::Client,
-            Role::Server => WsRole::Server,
-        };
-        let stream: Box<dyn Transport> = Box::new(stream);
-        let socket = WebSocketStream::from_partially_read(stream, read, role, Some(options.config())).await;
-        Link::of(socket, options)
-    }
-
-    pub(crate) fn of(socket: Socket, options: &LinkOptions) -> Link {
-        let (sink, stream) = socket.split();
-        Link {
-            receiver: LinkReceiver::new(stream, options),
-            sender: LinkSender::new(sink, options),
-            ping_interval: options.ping_interval,
-            ping_at: next_ping(options.ping_interval),
-        }
-    }
-
-    /// Two ends of one link, in memory: for tests of whatever speaks over a link.
-    pub async fn pair(client: &LinkOptions, server: &LinkOptions) -> (Link, Link) {
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        tokio::join!(
-            Link::over(near, Vec::new(), Role::Client, client),
-            Link::over(far, Vec::new(), Role::Server, server)
-        )
-    }
-
-    /// The next message, or the peer's close. Sends what was fed and pings meanwhile; answers pings.
-    ///
-    /// Cancel-safe: a half-read message stays in the link.
-    pub async fn receive(&mut self) -> Result<Received, LinkError> {
-        loop {
-            let wake = self.receiver.silent_at().min(self.ping_at);
-            let received = tokio::select! {
-                biased;
-                // CANCEL-SAFE: what is half read or half written stays in the socket's buffers.
-                received = poll_fn(|context| {
-                    if let Poll::Ready(Err(error)) = self.sender.poll_drive(context) {
-                        return Poll::Ready(Err(error));
-                    }
-                    self.receiver.poll_received(context)
-                }) => Some(received),
-                // CANCEL-SAFE: a timer holds nothing.
-                () = sleep_until(wake) => None,
-            };
-            if let Some(received) = received {
-                return received;
-            }
-            self.receiver.check_silence()?;
-            if self.ping_at <= Instant::now() {
-                self.ping_at = next_ping(self.ping_interval);
-                self.sender.feed_ping().await?;
-            }
-        }
-    }
-
-    /// Takes a message for sending; it leaves while [`Link::receive`] waits, or with [`Link::flush`]. Waits
-    /// while the send buffer is full; a peer that takes nothing for the idle timeout is [`LinkError::Stalled`].
-    pub async fn feed(&mut self, message: Bytes) -> Result<(), LinkError> {
-        self.sender.feed(message).await
-    }
-
-    /// Sends what was fed.
-    pub async fn flush(&mut self) -> Result<(), LinkError> {
-        self.sender.flush().await
-    }
-
-    /// [`Link::feed`] and [`Link::flush`].
-    pub async fn send(&mut self, message: Bytes) -> Result<(), LinkError> {
-        self.sender.feed(message).await?;
-        self.sender.flush().await
-    }
-
-    /// Both directions apart, for two tasks. Pings are then up to the sender's owner.
-    pub fn split(self) -> (LinkReceiver, LinkSender) {
-        (self.receiver, self.sender)
-    }
-
-    /// Says why, waits shortly for the peer's answer, and ends the connection.
-    pub async fn close(self, code: CloseCode) {
-        self.close_with(code.code(), code.as_str()).await;
-    }
-
-    /// Ends the connection in order, at the wish of this end's user (1000, "done").
-    pub async fn finish(self) {
-        self.close_with(1000, "done").await;
-    }
-
-    /// [`Link::close`] with words of one's own, of which 123 bytes are sent.
-    pub async fn close_with(mut self, number: u16, reason: &str) {
-        let deadline = Instant::now() + CLOSE_TIMEOUT;
-        // Whatever fails from here on, the connection ends; nobody is left to be told.
-        let _told = timeout(CLOSE_TIMEOUT, async {
-            if !self.receiver.is_closed() {
-                self.sender.close(number, reason).await?;
-                while let Some(Ok(_late)) = self.receiver.stream.next().await {}
-            }
-            Ok::<(), LinkError>(())
-        })
-        .await;
-        let Ok(mut socket) = self.sender.sink.reunite(self.receiver.stream) else { return };
-        // TLS peers take a connection without this end for one that was cut.
-        let _shut = tokio::time::timeout_at(deadline + CLOSE_TIMEOUT, async {
-            let _flushed = socket.flush().await;
-            socket.get_mut().shutdown().await
-        })
-        .await;
-    }
-}
-
-fn next_ping(interval: Option<Duration>) -> Instant {
-    // Without pings: further away than any silence is allowed to last.
-    Instant::now() + interval.unwrap_or(Duration::from_secs(365 * 86_400))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub struct LinkOptions {
 }
 
 /// What is gathered before it is written without being asked to.
-const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+pub(super) const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Room for pings, pongs, closes and frame headers beside the largest message.
 const WRITE_SLACK_BYTES: usize = 4 * 1024;

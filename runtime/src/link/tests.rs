@@ -178,15 +178,3 @@ async fn a_received_message_survives_cancelled_receives() {
     sent.unwrap();
     assert_eq!(received, Received::Message(large));
 }
-
-#[tokio::test(start_paused = true)]
-async fn halves_work_apart_and_the_sender_pings() {
-    let (mut client, server) = pair().await;
-    let (mut receiver, mut sender) = server.split();
-    sender.send(message("hello")).await.unwrap();
-    assert_eq!(client.receive().await.unwrap(), Received::Message(message("hello")));
-    sender.ping().await.unwrap();
-    sender.close(4000, "shutting down").await.unwrap();
-    assert!(matches!(client.receive().await.unwrap(), Received::Closed(_)));
-    assert!(matches!(receiver.receive().await.unwrap(), Received::Closed(_)));
-}

@@ -1,8 +1,9 @@
 //! What goes to a client of its rooms: live, from what a room has at hand, in short, or from the log.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
+use futures_util::future::poll_immediate;
 use lockgate_proto::ids::RoomId;
 use lockgate_proto::position::Position;
 use lockgate_proto::wire;
@@ -41,7 +42,7 @@ impl Session<'_> {
             self.due(index, due).await?;
             delivered += 1;
             if delivered < DELIVERIES_PER_FLUSH && self.rest_until.is_none() {
-                next = self.subscriptions.next().now_or_never();
+                next = poll_immediate(poll_fn(|context| self.subscriptions.poll_next(context))).await;
             }
         }
         self.peer.flush().await
@@ -66,7 +67,8 @@ impl Session<'_> {
                 subscription.cursor.on_overrun();
                 Ok(())
             }
-            Due::Slice => self.slice(index).await,
+            // Seldom, and large: no session keeps room for it.
+            Due::Slice => Box::pin(self.slice(index)).await,
             Due::Ended => self.leave().await,
         }
     }
