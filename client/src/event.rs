@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lockgate_proto::entry::{AgentGap, Entry};
-use lockgate_proto::ids::{AgentName, DeviceName, Site};
+use lockgate_proto::entry::{AgentGap, Entry, EntryKind};
+use lockgate_proto::ids::{AgentName, DeviceName, MetricName, Site};
 use lockgate_proto::loss::Totals;
 use lockgate_proto::position::Position;
 use lockgate_proto::reading::Reading;
@@ -180,6 +180,10 @@ pub struct SubscribeOptions {
     pub site: Site,
     /// Only these devices; empty: all.
     pub devices: Vec<DeviceName>,
+    /// Only entries of these kinds; empty: all.
+    pub kinds: Vec<EntryKind>,
+    /// Of telemetry and of shadows only these metrics; empty: all.
+    pub metrics: Vec<MetricName>,
     /// From where on.
     pub start: Start,
     /// The shadows first.
@@ -200,11 +204,18 @@ impl SubscribeOptions {
         SubscribeOptions {
             site,
             devices: Vec::new(),
+            kinds: Vec::new(),
+            metrics: Vec::new(),
             start: Start::Live,
             snapshot: false,
             tell_caught_up: false,
             fetch_lagged: false,
             conflate: None,
         }
+    }
+
+    /// Whether not all entries are asked for.
+    pub(crate) fn filters(&self) -> bool {
+        !(self.devices.is_empty() && self.kinds.is_empty() && self.metrics.is_empty())
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use lockgate_proto::convert::kind_to_wire;
 use lockgate_proto::gateways::{Attempt, Trouble};
 use lockgate_proto::ids::Site;
 use lockgate_proto::position::{Offset, Position};
@@ -248,7 +249,7 @@ impl Subscription {
         asked_since: bool,
     ) -> Result<(), ClientError> {
         let first = self.progress.reached().is_none();
-        self.progress = RoomProgress::new(Some(position), subscribed.filtered || !self.options.devices.is_empty());
+        self.progress = RoomProgress::new(Some(position), subscribed.filtered || self.options.filters());
         self.time_zone = Some(subscribed.time_zone).filter(|zone| !zone.is_empty());
         let not_recovered = asked_since && !subscribed.recovered;
         if not_recovered {
@@ -388,6 +389,8 @@ fn subscribe_request(options: &SubscribeOptions, start: Start, snapshot: bool) -
         site: options.site.as_str().to_owned(),
         filter: Some(wire::Filter {
             devices: options.devices.iter().map(|device| device.as_str().to_owned()).collect(),
+            kinds: options.kinds.iter().map(|kind| kind_to_wire(*kind).into()).collect(),
+            metrics: options.metrics.iter().map(|metric| metric.as_str().to_owned()).collect(),
         }),
         start: Some(start),
         snapshot,

@@ -236,12 +236,15 @@ mod tests {
             id in 1_u32..,
             site in any::<String>(),
             devices in prop::collection::vec(any::<String>(), 0..4),
+            kinds in prop::collection::vec(1..=6, 0..4),
+            metrics in prop::collection::vec(any::<String>(), 0..4),
             offset in any::<u64>(),
             stamp in any::<u64>(),
             snapshot in any::<bool>(),
         ) {
             let start = Some(wire::subscribe::Start::Since(position(offset, stamp)));
-            let subscribe = wire::Subscribe { site, filter: Some(wire::Filter { devices }), start, snapshot, conflate_ms: None };
+            let filter = wire::Filter { devices, kinds, metrics };
+            let subscribe = wire::Subscribe { site, filter: Some(filter), start, snapshot, conflate_ms: None };
             let frame = wire::ClientFrame { id, request: Some(wire::client_frame::Request::Subscribe(subscribe)) };
             prop_assert_eq!(&Encoding::Protobuf.decode(frame.encode_to_vec().into()).unwrap(), &frame);
             prop_assert_eq!(&Encoding::Json.decode(serde_json::to_vec(&frame).unwrap().into()).unwrap(), &frame);

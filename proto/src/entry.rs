@@ -139,6 +139,11 @@ impl EntryKind {
         EntryKind::ALL.get(usize::from(number)).copied()
     }
 
+    /// The kind of a word.
+    pub fn from_word(word: &str) -> Option<EntryKind> {
+        EntryKind::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// The kind's word in output, stores and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -4,9 +4,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lockgate_client::{Client, ClientError, Event, Start, SubscribeOptions, Subscription};
-use lockgate_proto::entry::EntryBody;
-use lockgate_proto::ids::{DeviceName, Site};
+use lockgate_proto::entry::{EntryBody, EntryKind};
+use lockgate_proto::ids::{DeviceName, MetricName, Site};
 use lockgate_proto::position::{Position, PositionError};
 use tokio::time::{Instant, sleep_until};
 
@@ -26,6 +27,12 @@ pub(super) struct WatchArgs {
     /// Only this device; may be given several times
     #[arg(long = "device", value_name = "DEVICE")]
     devices: Vec<DeviceName>,
+    /// Only entries of this kind; may be given several times
+    #[arg(long = "kind", value_name = "KIND", value_parser = kinds())]
+    kinds: Vec<EntryKind>,
+    /// Of telemetry only this metric; may be given several times
+    #[arg(long = "metric", value_name = "METRIC")]
+    metrics: Vec<MetricName>,
     /// Everything after this position, or after `start`; each line of --json has its position
     #[arg(long, value_name = "POSITION", conflicts_with = "last")]
     since: Option<Since>,
@@ -53,6 +60,12 @@ pub(super) struct WatchArgs {
     json: bool,
     #[command(flatten)]
     gateway: GatewayArgs,
+}
+
+/// The words of all kinds, for the help and the error too.
+fn kinds() -> impl TypedValueParser<Value = EntryKind> {
+    let words = PossibleValuesParser::new(EntryKind::ALL.map(EntryKind::as_str));
+    words.try_map(|word| EntryKind::from_word(&word).ok_or("it is no kind of entry"))
 }
 
 #[derive(Clone, Copy)]
@@ -87,6 +100,8 @@ pub(super) async fn run(args: WatchArgs) -> Result<(), CliError> {
     let options = SubscribeOptions {
         site: args.site,
         devices: args.devices,
+        kinds: args.kinds,
+        metrics: args.metrics,
         start,
         snapshot: args.snapshot,
         tell_caught_up: args.until_head,

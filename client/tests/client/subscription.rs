@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::gateway::{SITE, Script, Session, entry, from_here, position};
 use lockgate_client::{Client, Event, NotRecovered, Start, SubscribeOptions, Subscription, TokenSource};
-use lockgate_proto::ids::Site;
+use lockgate_proto::entry::EntryKind;
+use lockgate_proto::ids::{DeviceName, MetricName, Site};
 use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::position::Position;
 use lockgate_proto::wire;
@@ -165,6 +166,39 @@ async fn what_is_filtered_out_is_no_hole_and_moves_the_position() {
     };
     let (_session, told) = tokio::join!(serving, reading);
     assert_eq!(told, ["1", "5", "disconnected", "reconnected after 0", "9"]);
+}
+
+#[tokio::test]
+async fn what_is_asked_for_is_asked_for_again_after_a_break() {
+    let script = Script::new().await;
+    let wanted = wire::Filter {
+        devices: vec!["pump-1".to_owned()],
+        kinds: vec![wire::EntryKind::Presence.into(), wire::EntryKind::Gap.into()],
+        metrics: vec!["level".to_owned()],
+    };
+    let serving = async {
+        // A hole is none, even where the gateway does not say that it filters.
+        let (mut session, asked) = script.subscribed(from_here(1, 0)).await;
+        assert_eq!(asked.filter, Some(wanted.clone()));
+        session.deliver(vec![entry(1, 3)]).await;
+        drop(session);
+        let (mut session, asked) = script.subscribed(from_here(1, 3)).await;
+        assert_eq!(asked.filter, Some(wanted.clone()));
+        session.deliver(vec![entry(1, 7)]).await;
+        session
+    };
+    let reading = async {
+        let options = SubscribeOptions {
+            devices: vec![DeviceName::new("pump-1").unwrap()],
+            kinds: vec![EntryKind::Presence, EntryKind::Gap],
+            metrics: vec![MetricName::new("level").unwrap()],
+            ..since_start()
+        };
+        let mut subscription = subscribe(&script, token(), options).await;
+        told_until(&mut subscription, 7).await
+    };
+    let (_session, told) = tokio::join!(serving, reading);
+    assert_eq!(told, ["3", "disconnected", "reconnected after 3", "7"]);
 }
 
 #[tokio::test]

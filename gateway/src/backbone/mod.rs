@@ -38,7 +38,7 @@ use tokio::sync::watch;
 pub use feed::{Feed, FeedItem};
 pub use lockgate_proto::entry::EntryKind;
 pub use lockgate_proto::link::gateway::{NewEntry, ShadowUpdate, Step};
-pub use selection::{DevicePage, DeviceTest, PageWanted, Selection, Wanted};
+pub use selection::{DevicePage, DeviceTest, MetricTest, PageWanted, Selection, Wanted};
 pub use stamps::{Random, RandomFailed};
 pub use types::{
     BackboneError, Clock, DeviceShadow, DeviceSummary, Health, LogRead, LoggedEntry, Opened, ReadLimit, ReadingOrder,

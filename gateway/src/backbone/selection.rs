@@ -3,21 +3,28 @@
 use std::fmt;
 use std::sync::Arc;
 
-use lockgate_proto::ids::DeviceName;
+use lockgate_proto::ids::{DeviceName, MetricName};
 use lockgate_proto::position::Position;
 use lockgate_proto::reading::Value;
 
 use super::{DeviceShadow, DeviceSummary};
 
+/// Which of those that have a name.
+pub struct NameTest<Name>(Arc<dyn Fn(&Name) -> bool + Send + Sync>);
+
 /// Which devices: by name, so that nothing of the others need be read.
-#[derive(Clone)]
-pub struct DeviceTest(Arc<dyn Fn(&DeviceName) -> bool + Send + Sync>);
+pub type DeviceTest = NameTest<DeviceName>;
+
+/// Which metrics of a device.
+pub type MetricTest = NameTest<MetricName>;
 
 /// Which shadows, and how much of them.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// Which devices.
     pub devices: DeviceTest,
+    /// Which of their metrics.
+    pub metrics: MetricTest,
     /// Reading is given up when the shadows must be larger than this, however they are encoded.
     pub bytes_max: usize,
 }
@@ -51,33 +58,45 @@ pub struct DevicePage {
     pub more: bool,
 }
 
-impl DeviceTest {
+impl<Name> NameTest<Name> {
     /// Those for which `test` holds.
-    pub fn new(test: impl Fn(&DeviceName) -> bool + Send + Sync + 'static) -> DeviceTest {
-        DeviceTest(Arc::new(test))
+    pub fn new(test: impl Fn(&Name) -> bool + Send + Sync + 'static) -> NameTest<Name> {
+        NameTest(Arc::new(test))
     }
 
-    /// Whether this device is wanted.
-    pub fn holds(&self, device: &DeviceName) -> bool {
-        (self.0)(device)
+    /// All of them.
+    pub fn all() -> NameTest<Name> {
+        NameTest::new(|_| true)
+    }
+
+    /// Whether this one is wanted.
+    pub fn holds(&self, name: &Name) -> bool {
+        (self.0)(name)
     }
 }
 
-impl fmt::Debug for DeviceTest {
+impl<Name> Clone for NameTest<Name> {
+    fn clone(&self) -> NameTest<Name> {
+        NameTest(Arc::clone(&self.0))
+    }
+}
+
+impl<Name> fmt::Debug for NameTest<Name> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DeviceTest")
+        f.write_str("NameTest")
     }
 }
 
 impl Wanted {
-    /// Takes shadows, already those of the right devices, until they are too large.
+    /// Takes what is wanted of shadows, already those of the right devices, until it is too large.
     pub(super) fn take<Error>(
         &self,
         shadows: impl IntoIterator<Item = Result<DeviceShadow, Error>>,
     ) -> Result<Option<Vec<DeviceShadow>>, Error> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         for shadow in shadows {
-            let shadow = shadow?;
+            let mut shadow = shadow?;
+            shadow.metrics.retain(|metric| self.metrics.holds(&metric.reading.metric));
             bytes += bytes_at_least(&shadow);
             if bytes > self.bytes_max {
                 return Ok(None);

@@ -61,7 +61,7 @@ pub(super) async fn devices(
     page: Page,
 ) -> Result<Body, RequestError> {
     let (backbone, room) = (&context.backbone, enter(grant, site, "list_devices.site")?);
-    let visible = Filter::default().within(grant, &room).test();
+    let (visible, _) = Filter::default().within(grant, &room).tests();
     let wanted = PageWanted { devices: visible, after: page.after, count_max: page.limit.unwrap_or(usize::MAX) };
     let devices = backbone.page(&room, wanted).await.map_err(|error| unavailable(&error))?;
     let here = if context.config.presence.agents {

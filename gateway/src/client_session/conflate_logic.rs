@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use lockgate_proto::convert::decode_entry;
-use lockgate_proto::entry::EntryBody;
+use lockgate_proto::entry::{Entry, EntryBody};
 use lockgate_proto::ids::DeviceName;
 use lockgate_proto::limits::{ENTRY_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX};
 use lockgate_proto::position::Position;
@@ -15,6 +15,7 @@ use lockgate_proto::reading::{Reading, Value};
 
 use crate::backbone::shadow_logic::{Shadow, Teller, Told};
 use crate::backbone::{DeviceShadow, EntryKind, LoggedEntry, ReadingOrder, ShadowMetric};
+use crate::client_session::filter::Filter;
 use crate::limits::JSON_GROWTH_MAX;
 
 /// LIMIT: bytes that one message is about to have in Protobuf, but for the entry that goes beyond; in JSON it may be
@@ -59,15 +60,14 @@ impl Conflater {
         Conflater { after, through: after, devices: BTreeMap::new(), bytes: 0, others: Vec::new(), left_out: 0 }
     }
 
-    /// Takes the next entry; `wanted`: the reader's filter lets it pass.
-    pub(crate) fn take(&mut self, entry: &LoggedEntry, wanted: bool) {
+    /// Takes the next entry, as far as the reader's filter lets it pass.
+    pub(crate) fn take(&mut self, entry: &LoggedEntry, filter: &Filter) {
         self.through = entry.position;
-        if !wanted {
+        if !filter.wants(entry) {
             return;
         }
         if entry.kind == EntryKind::Telemetry {
-            self.left_out = self.left_out.saturating_add(1);
-            self.telemetry(entry);
+            self.telemetry(entry, filter);
         } else {
             self.bytes += entry.bytes.len();
             self.others.push(entry.clone());
@@ -104,17 +104,25 @@ impl Conflater {
     }
 
     /// An entry that this version does not understand says nothing of any metric.
-    fn telemetry(&mut self, entry: &LoggedEntry) {
-        let Ok(decoded) = decode_entry(entry.bytes.clone()) else { return };
-        let (Some(origin), EntryBody::Telemetry(telemetry)) = (decoded.header.origin, decoded.body) else { return };
-        if telemetry.historical {
+    fn telemetry(&mut self, entry: &LoggedEntry, filter: &Filter) {
+        self.left_out = self.left_out.saturating_add(1);
+        let Ok(Entry { header, body: EntryBody::Telemetry(mut telemetry) }) = decode_entry(entry.bytes.clone()) else {
+            return;
+        };
+        telemetry.readings.retain(|reading| filter.wants_metric(&reading.metric));
+        if telemetry.readings.is_empty() {
+            // It was not left out in favour of anything: it does not pass.
+            self.left_out -= 1;
+        }
+        let Some(origin) = header.origin else { return };
+        if telemetry.historical || telemetry.readings.is_empty() {
             return;
         }
         let teller = Teller {
             agent: &origin.agent,
             order: ReadingOrder::new(origin.epoch_order, origin.seq),
             backlog: origin.backlog,
-            received_at: decoded.header.received_at,
+            received_at: header.received_at,
         };
         let shadow = self.devices.entry(telemetry.device).or_insert_with(|| Shadow::new(origin.agent.clone()));
         for reading in telemetry.readings {
@@ -138,44 +146,11 @@ fn size(reading: &Reading) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use lockgate_proto::convert::{encode_entry, encode_record};
-    use lockgate_proto::entry::{EntryHeader, Origin};
-    use lockgate_proto::ids::{AgentName, MetricName};
-    use lockgate_proto::reading::Quality;
-    use lockgate_proto::record::{Record, Telemetry};
-    use lockgate_proto::seq::{Epoch, Lane, Seq};
-    use lockgate_proto::time::UnixMicros;
+    use lockgate_proto::ids::MetricName;
 
     use super::*;
+    use crate::client_session::samples::told;
     use crate::room::tests::{device_entry, position};
-
-    fn told(offset: u64, device: &str, metric: &str, seq: u64, historical: bool) -> LoggedEntry {
-        let reading = Reading {
-            metric: MetricName::new(metric).unwrap(),
-            unit: None,
-            value: Value::Integer(offset.cast_signed()),
-            sampled_at: UnixMicros(0),
-            quality: Quality::Good,
-        };
-        let device = DeviceName::new(device).unwrap();
-        let record = Record::Telemetry(Telemetry { device: device.clone(), readings: vec![reading], historical });
-        let origin = Origin {
-            agent: AgentName::new("pi").unwrap(),
-            epoch: Epoch(1),
-            epoch_order: 1,
-            lane: Lane::Telemetry,
-            seq: Seq::new(seq),
-            backlog: false,
-        };
-        let place = device_entry(1, offset, device.as_str());
-        let header = EntryHeader {
-            position: place.position,
-            previous: place.previous,
-            received_at: UnixMicros(0),
-            origin: Some(origin),
-        };
-        LoggedEntry { bytes: encode_entry(&header, &encode_record(&record)), ..place }
-    }
 
     fn values(conflated: &Conflated) -> Vec<(&str, &str, i64)> {
         let metrics =
@@ -189,31 +164,53 @@ mod tests {
             .collect()
     }
 
+    fn taken(filter: &Filter, entries: &[LoggedEntry]) -> Option<Conflated> {
+        let mut conflater = Conflater::new(position(1, entries[0].position.offset.0 - 1));
+        entries.iter().for_each(|entry| conflater.take(entry, filter));
+        conflater.finish()
+    }
+
     #[test]
     fn of_each_metric_the_latest_stays_by_the_order_of_the_agent() {
-        let mut conflater = Conflater::new(position(1, 0));
-        conflater.take(&told(1, "pump", "level", 1, false), true);
-        conflater.take(&told(2, "pump", "flow", 2, false), true);
-        conflater.take(&told(3, "fan", "speed", 3, false), true);
-        conflater.take(&told(4, "pump", "level", 5, false), true);
-        // Later in the log, earlier by its number; told of the past; and not asked for.
-        conflater.take(&told(5, "pump", "level", 4, false), true);
-        conflater.take(&told(6, "pump", "level", 6, true), true);
-        conflater.take(&told(7, "valve", "open", 7, false), false);
-        let conflated = conflater.finish().unwrap();
+        let entries = [
+            told(1, "pump", &["level"], 1, false),
+            told(2, "pump", &["flow"], 2, false),
+            told(3, "fan", &["speed"], 3, false),
+            told(4, "pump", &["level"], 5, false),
+            // Later in the log, earlier by its number; told of the past; and not asked for.
+            told(5, "pump", &["level"], 4, false),
+            told(6, "pump", &["level"], 6, true),
+            told(7, "valve", &["open"], 7, false),
+        ];
+        let filter = Filter::of_devices(["pump", "fan"].map(|name| DeviceName::new(name).unwrap()));
+        let conflated = taken(&filter, &entries).unwrap();
         assert_eq!(values(&conflated), [("fan", "speed", 3), ("pump", "flow", 2), ("pump", "level", 4)]);
         assert_eq!((conflated.after, conflated.through), (position(1, 0), position(1, 7)));
         assert_eq!(conflated.left_out, 6);
     }
 
     #[test]
+    fn metrics_that_are_not_wanted_are_neither_told_nor_counted() {
+        let entries = [
+            told(1, "pump", &["level", "flow"], 1, false),
+            told(2, "pump", &["flow"], 2, false),
+            told(3, "pump", &["level"], 3, false),
+            told(4, "fan", &["speed"], 4, false),
+        ];
+        let level = || [MetricName::new("level").unwrap()];
+        let conflated = taken(&Filter::default().of_metrics(level()), &entries).unwrap();
+        assert_eq!((values(&conflated), conflated.left_out), (vec![("pump", "level", 3)], 2));
+        assert_eq!(conflated.through, position(1, 4), "what does not pass is settled");
+        let alarms = Filter::default().of_metrics(level()).of_kinds([EntryKind::Alarm]);
+        let conflated = taken(&alarms, &entries).unwrap();
+        assert_eq!((conflated.latest.len(), conflated.left_out, conflated.through), (0, 0, position(1, 4)));
+    }
+
+    #[test]
     fn what_is_no_telemetry_is_told_as_it_is() {
-        let mut conflater = Conflater::new(position(1, 4));
         let alarm = LoggedEntry { device: None, kind: EntryKind::Alarm, ..device_entry(1, 5, "pump") };
         let presence = LoggedEntry { kind: EntryKind::Presence, ..device_entry(1, 6, "pump") };
-        conflater.take(&alarm, true);
-        conflater.take(&presence, true);
-        let conflated = conflater.finish().unwrap();
+        let conflated = taken(&Filter::default(), &[alarm.clone(), presence.clone()]).unwrap();
         assert_eq!(conflated.others, [alarm, presence]);
         assert_eq!((conflated.left_out, conflated.latest.len()), (0, 0));
         assert!(Conflater::new(position(1, 4)).finish().is_none());
@@ -225,7 +222,7 @@ mod tests {
         let mut offset = 0;
         while !conflater.is_full() {
             offset += 1;
-            conflater.take(&told(offset, "pump", &format!("metric-{offset}"), offset, false), true);
+            conflater.take(&told(offset, "pump", &[&format!("metric-{offset}")], offset, false), &Filter::default());
             assert!(offset < 100_000);
         }
         assert_eq!(conflater.finish().unwrap().through, position(1, offset));

@@ -17,4 +17,7 @@ mod session;
 mod subscribe;
 mod subscriptions;
 
+#[cfg(test)]
+mod samples;
+
 pub(crate) use session::run;

@@ -1,17 +1,20 @@
 //! What clients ask: bytes → checked requests. Whatever is wrong with one is told by the field at fault.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lockgate_proto::ids::{DeviceName, NameError, Site};
+use lockgate_proto::convert::{kind_from_wire, kind_to_wire};
+use lockgate_proto::entry::EntryKind;
+use lockgate_proto::ids::{DeviceName, MetricName, NameError, Site};
 use lockgate_proto::position::{Offset, Position, Stamp};
 use lockgate_proto::wire;
 
 use crate::client_session::filter::Filter;
 use crate::encoding::{Encoding, FrameError};
 
-/// Most devices that a filter may name.
-const FILTER_DEVICES_MAX: usize = 1_024;
+/// Most devices that a filter may name, and most metrics.
+const FILTER_NAMES_MAX: usize = 1_024;
 
 /// Most entries that `last` may ask for.
 const LAST_MAX: u32 = 10_000;
@@ -192,13 +195,7 @@ fn page(list: &wire::ListDevices) -> Result<Page, RequestError> {
 
 fn check_subscribe(subscribe: wire::Subscribe) -> Result<SubscribeRequest, RequestError> {
     use wire::subscribe::Start as Wire;
-    let devices = subscribe.filter.unwrap_or_default().devices;
-    if devices.len() > FILTER_DEVICES_MAX {
-        let message = format!("{} devices are named; at most {FILTER_DEVICES_MAX} are allowed", devices.len());
-        return Err(RequestError::invalid("subscribe.filter.devices", message));
-    }
-    let devices: Result<Vec<DeviceName>, NameError> = devices.iter().map(DeviceName::new).collect();
-    let devices = devices.map_err(|error| bad_name("subscribe.filter.devices", &error))?;
+    let filter = filter(&subscribe.filter.unwrap_or_default())?;
     let start = match subscribe.start {
         None | Some(Wire::Live(wire::Live {})) => Start::Live,
         Some(Wire::Since(wire::Position { offset, stamp })) => {
@@ -212,11 +209,31 @@ fn check_subscribe(subscribe: wire::Subscribe) -> Result<SubscribeRequest, Reque
     };
     Ok(SubscribeRequest {
         site: site("subscribe.site", &subscribe.site)?,
-        filter: Filter::of_devices(devices),
+        filter,
         start,
         snapshot: subscribe.snapshot,
         conflate: conflate(subscribe.conflate_ms)?,
     })
+}
+
+fn filter(filter: &wire::Filter) -> Result<Filter, RequestError> {
+    let devices: Vec<DeviceName> = names("subscribe.filter.devices", &filter.devices)?;
+    let metrics: Vec<MetricName> = names("subscribe.filter.metrics", &filter.metrics)?;
+    let kinds: Option<Vec<EntryKind>> = filter.kinds.iter().map(|number| kind_from_wire(*number)).collect();
+    let kinds = kinds.ok_or_else(|| {
+        let known = EntryKind::ALL.map(|kind| kind_to_wire(kind).as_str_name()).join(", ");
+        let message = format!("there is a kind that this gateway does not know; it knows {known}");
+        RequestError::invalid("subscribe.filter.kinds", message)
+    })?;
+    Ok(Filter::of_devices(devices).of_kinds(kinds).of_metrics(metrics))
+}
+
+fn names<Name: FromStr<Err = NameError>>(field: &'static str, names: &[String]) -> Result<Vec<Name>, RequestError> {
+    if names.len() > FILTER_NAMES_MAX {
+        let message = format!("{} names are given; at most {FILTER_NAMES_MAX} are allowed", names.len());
+        return Err(RequestError::invalid(field, message));
+    }
+    names.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(|error| bad_name(field, &error))
 }
 
 fn conflate(millis: Option<u32>) -> Result<Option<Conflate>, RequestError> {
@@ -260,8 +277,18 @@ mod tests {
     fn the_field_at_fault_is_named() {
         let good = wire::Subscribe { site: "plant".into(), ..Default::default() };
         assert_eq!(field_at_fault(wire::Subscribe { site: String::new(), ..good.clone() }), "subscribe.site");
-        let filter = Some(wire::Filter { devices: vec!["a\u{7}".into()] });
-        assert_eq!(field_at_fault(wire::Subscribe { filter, ..good.clone() }), "subscribe.filter.devices");
+        let filtered = |filter| wire::Subscribe { filter: Some(filter), ..good.clone() };
+        let bad = || vec!["a\u{7}".to_owned()];
+        let filter = wire::Filter { devices: bad(), ..Default::default() };
+        assert_eq!(field_at_fault(filtered(filter)), "subscribe.filter.devices");
+        let filter = wire::Filter { metrics: bad(), ..Default::default() };
+        assert_eq!(field_at_fault(filtered(filter)), "subscribe.filter.metrics");
+        let filter = wire::Filter { metrics: vec!["level".into(); FILTER_NAMES_MAX + 1], ..Default::default() };
+        assert_eq!(field_at_fault(filtered(filter)), "subscribe.filter.metrics");
+        for kind in [0, 99] {
+            let filter = wire::Filter { kinds: vec![1, kind], ..Default::default() };
+            assert_eq!(field_at_fault(filtered(filter)), "subscribe.filter.kinds");
+        }
         let list = wire::ListDevices { site: "plant".into(), after: "a\u{7}".into(), limit: 1 };
         let listed = asked(1, Some(wire::client_frame::Request::ListDevices(list)));
         assert_eq!(listed.request.unwrap_err().field, "list_devices.after");
@@ -289,7 +316,8 @@ mod tests {
 
         #[test]
         fn no_damage_to_a_good_frame_makes_the_reader_panic(flip in 0_usize..400, len in 0_usize..100) {
-            let filter = Some(wire::Filter { devices: vec!["pump".into(), "fan".into()] });
+            let (devices, kinds) = (vec!["pump".into(), "fan".into()], vec![1, 2]);
+            let filter = Some(wire::Filter { devices, kinds, metrics: vec!["level".into()] });
             let start = Some(wire::subscribe::Start::Since(wire::Position { offset: 9, stamp: 10 }));
             let subscribe = wire::Subscribe { site: "plant".into(), filter, snapshot: true, start, conflate_ms: Some(9) };
             let request = Some(wire::client_frame::Request::Subscribe(subscribe));

@@ -70,8 +70,7 @@ pub(super) async fn open(
     Ok(Opening { subscription, subscribed, entries })
 }
 
-const SNAPSHOT_TOO_LARGE: &str =
-    "the shadows of all these devices do not fit into one message; filter by devices, or ask for them one by one";
+const SNAPSHOT_TOO_LARGE: &str = "the shadows of all these devices do not fit into one message; filter by devices or metrics, or ask for them one by one";
 
 /// What a client is told whose place in the log is none any more.
 pub(super) async fn anew(
@@ -89,8 +88,11 @@ pub(super) async fn anew(
 }
 
 async fn select(backbone: &dyn Backbone, room: &RoomId, filter: &Filter) -> Result<Selection, RequestError> {
-    let wanted = Wanted { devices: filter.test(), bytes_max: SNAPSHOT_BYTES_MAX };
-    backbone.select(room, wanted).await.map_err(|error| unavailable(&error))
+    let (devices, metrics) = filter.tests();
+    let wanted = Wanted { devices, metrics, bytes_max: SNAPSHOT_BYTES_MAX };
+    let Selection { position, devices } = backbone.select(room, wanted).await.map_err(|error| unavailable(&error))?;
+    let cut = |shadows: Vec<DeviceShadow>| shadows.into_iter().filter_map(|shadow| filter.cut_shadow(shadow)).collect();
+    Ok(Selection { position, devices: devices.map(cut) })
 }
 
 /// Where a subscription begins.

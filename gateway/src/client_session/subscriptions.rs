@@ -125,7 +125,11 @@ impl Subscription {
 
     /// What of a batch of its room goes to the client, after the first `skip` entries.
     pub(crate) fn select(&self, encoding: Encoding, batch: &Batch, skip: usize) -> Selected {
-        batch.select(encoding, &self.site, skip, |entry| self.filter.wants(entry))
+        if !self.filter.cuts() {
+            return batch.select(encoding, &self.site, skip, |entry| self.filter.wants(entry));
+        }
+        let cut = batch.entries().iter().skip(skip).filter_map(|entry| self.filter.cut(entry)).collect();
+        Batch::whole(&self.site, cut).map_or(Selected::Nothing, |cut| cut.select(encoding, &self.site, 0, |_| true))
     }
 
     /// What is to be said when there is no more: what the filter leaves out tells nobody that the head is reached,
@@ -141,7 +145,11 @@ impl Subscription {
         encoding: Encoding,
         mut entries: Vec<LoggedEntry>,
     ) -> impl Iterator<Item = Selected> + use<'_> {
-        entries.retain(|entry| self.filter.wants(entry));
+        if self.filter.cuts() {
+            entries = entries.iter().filter_map(|entry| self.filter.cut(entry)).collect();
+        } else {
+            entries.retain(|entry| self.filter.wants(entry));
+        }
         let batches = Batch::cut(&self.site, &entries.into());
         batches.into_iter().map(move |batch| batch.select(encoding, &self.site, 0, |_| true))
     }

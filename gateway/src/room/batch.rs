@@ -44,14 +44,16 @@ impl Batch {
             let taken = fitting(rest, bytes_target);
             let part: Arc<[LoggedEntry]> =
                 if taken == entries.len() { Arc::clone(entries) } else { rest[..taken].into() };
-            batches.push(Batch {
-                frame: frame_delivery(site.as_str(), part.iter().map(|entry| &entry.bytes)),
-                entries: part,
-                json: OnceLock::new(),
-            });
+            batches.extend(Batch::whole(site, part));
             rest = &rest[taken..];
         }
         batches
+    }
+
+    /// One batch of all these entries, which are parts of one at most; `None`: there are none.
+    pub(crate) fn whole(site: &Site, entries: Arc<[LoggedEntry]>) -> Option<Batch> {
+        let frame = frame_delivery(site.as_str(), entries.iter().map(|entry| &entry.bytes));
+        (!entries.is_empty()).then_some(Batch { frame, entries, json: OnceLock::new() })
     }
 
     /// The entries.

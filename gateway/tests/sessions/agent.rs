@@ -41,15 +41,21 @@ pub(crate) async fn dial_at(address: SocketAddr, token: Option<&str>) -> Result<
 
 /// An encoded record of a device: one number, or as many bytes.
 pub(crate) fn record(device: &str, value: Value) -> Bytes {
+    record_of(device, &["level"], &value)
+}
+
+/// The same value of each of these metrics.
+fn record_of(device: &str, metrics: &[&str], value: &Value) -> Bytes {
+    let reading = |metric: &&str| Reading {
+        metric: MetricName::new(metric).unwrap(),
+        unit: Some(Arc::from("m")),
+        value: value.clone(),
+        sampled_at: UnixMicros(1_750_000_000_000_000),
+        quality: Quality::Good,
+    };
     encode_record(&Record::Telemetry(Telemetry {
         device: DeviceName::new(device).unwrap(),
-        readings: vec![Reading {
-            metric: MetricName::new("level").unwrap(),
-            unit: Some(Arc::from("m")),
-            value,
-            sampled_at: UnixMicros(1_750_000_000_000_000),
-            quality: Quality::Good,
-        }],
+        readings: metrics.iter().map(reading).collect(),
         historical: false,
     }))
 }
@@ -113,9 +119,19 @@ impl Agent {
 
     /// Sends one record of each value, and does not wait.
     pub(crate) async fn publish(&mut self, device: &str, values: impl IntoIterator<Item = Value>) {
+        self.publish_records(values.into_iter().map(|value| record(device, value))).await;
+    }
+
+    /// Sends one record with this number for each of these metrics, and waits until it is acknowledged.
+    pub(crate) async fn publish_metrics(&mut self, device: &str, metrics: &[&str], number: i64) {
+        self.publish_records([record_of(device, metrics, &Value::Integer(number))]).await;
+        self.acknowledged().await;
+    }
+
+    async fn publish_records(&mut self, encoded: impl IntoIterator<Item = Bytes>) {
         let mut records = Vec::new();
-        for value in values {
-            records.push(SequencedRecord { seq: Seq::new(self.next), record: record(device, value) });
+        for record in encoded {
+            records.push(SequencedRecord { seq: Seq::new(self.next), record });
             self.next += 1;
         }
         let (epoch, last) = (self.epoch, Seq::new(self.next - 1));

@@ -82,7 +82,7 @@ async fn the_last_entries_come_first_and_then_the_new_ones() {
 async fn a_filter_leaves_out_other_devices_and_positions_go_on_all_the_same() {
     let world = World::with(|config| config.client.ping_interval = std::time::Duration::from_secs(1), |it| it);
     let mut agent = Agent::connect(&world, "edge-1", 1).await;
-    let filter = Some(wire::Filter { devices: vec!["fan".into()] });
+    let filter = Some(wire::Filter { devices: vec!["fan".into()], ..Default::default() });
     let (mut client, subscribed) = Client::listening(&world, wire::Subscribe { filter, ..live() }).await;
     assert!(subscribed.filtered);
     agent.publish_numbers("pump", 1..=3).await;
@@ -105,7 +105,7 @@ async fn who_filters_hears_at_once_that_the_head_is_reached() {
     let world = World::with(|config| config.client.ping_interval = std::time::Duration::from_secs(3_600), |it| it);
     let mut agent = Agent::connect(&world, "edge-1", 1).await;
     agent.publish_numbers("pump", 1..=700).await;
-    let filter = Some(wire::Filter { devices: vec!["fan".into()] });
+    let filter = Some(wire::Filter { devices: vec!["fan".into()], ..Default::default() });
     let since = Start::Since(wire::Position::default());
     let (mut client, _) = Client::listening(&world, wire::Subscribe { filter, ..subscribe(since) }).await;
     let Body::Positions(told) = client.hear().await else { panic!("only a position can be told") };
@@ -137,7 +137,7 @@ async fn a_token_for_some_devices_shows_no_others() {
     let loss = client.refused(Request::GetLoss(wire::GetLoss { site: SITE.into() })).await;
     assert_eq!((loss.code(), loss.field.as_str()), (wire::ErrorCode::Forbidden, "get_loss.site"));
     assert!(loss.message.contains("all of the site"), "{}", loss.message);
-    let filter = Some(wire::Filter { devices: vec!["fan".into()] });
+    let filter = Some(wire::Filter { devices: vec!["fan".into()], ..Default::default() });
     let named = client.refused(Request::Subscribe(wire::Subscribe { filter, ..live() })).await;
     assert_eq!((named.code(), named.field.as_str()), (wire::ErrorCode::Forbidden, "subscribe.filter.devices"));
 }
@@ -187,7 +187,7 @@ async fn who_lost_its_place_goes_on_even_where_the_shadows_fit_into_no_message()
         assert_eq!((lost.snapshot.len(), lost.snapshot_left_out), (0, true));
         assert_eq!(lost.position.unwrap().offset, 18);
     }
-    let filter = Some(wire::Filter { devices: vec!["pump-3".into()] });
+    let filter = Some(wire::Filter { devices: vec!["pump-3".into()], ..Default::default() });
     let one = client.subscribe(wire::Subscribe { filter, ..snapshot }).await;
     assert_eq!((one.snapshot.len(), one.snapshot_left_out), (1, false));
 }

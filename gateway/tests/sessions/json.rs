@@ -168,6 +168,29 @@ async fn a_filter_leaves_out_other_devices_live_and_from_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kinds_and_metrics_are_named_in_json() {
+    let world = World::start();
+    let mut agent = Agent::connect(&world, "edge-1", 1).await;
+    let mut tool = Tool::connect(&world).await;
+    let filter = json!({ "kinds": ["ENTRY_KIND_TELEMETRY"], "metrics": ["flow"] });
+    assert_eq!(
+        tool.ask("subscribe", json!({ "site": "plant", "filter": filter })).await["subscribed"]["filtered"],
+        true
+    );
+    agent.publish_metrics("pump", &["level", "flow"], 1).await;
+    agent.lose_next().await;
+    agent.publish_metrics("pump", &["level"], 3).await;
+    agent.publish_metrics("pump", &["flow"], 4).await;
+    let entries = tool.entries(2).await;
+    assert_eq!(offsets(&entries), ["1", "4"]);
+    assert_eq!(entries[0]["telemetry"]["metrics"], json!([{ "name": "flow", "unit": "m" }]));
+    // A word that a later version may know would otherwise be passed over, and all kinds would come.
+    let filter = json!({ "kinds": ["ENTRY_KIND_OMEN"] });
+    let refused = tool.ask("subscribe", json!({ "site": "plant", "filter": filter })).await;
+    assert_eq!(refused["error"]["field"], "subscribe.filter.kinds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_is_told_with_code_and_field() {
     let world = World::start();
     let mut tool = Tool::new(&world).await;

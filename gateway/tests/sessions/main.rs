@@ -6,6 +6,7 @@ mod client;
 mod doors;
 mod drain;
 mod fake_log;
+mod filters;
 mod flow;
 mod json;
 mod outage;

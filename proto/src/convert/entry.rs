@@ -7,7 +7,7 @@ use super::attendance::{alarm_from_wire, turn_from_wire};
 use super::basic::{agent_name, gap_from_wire, gap_to_wire, lane_from_wire, lane_to_wire};
 use super::record::{presence_from_wire, telemetry_from_wire};
 use super::{ConvertError, at_most};
-use crate::entry::{AgentGap, Entry, EntryBody, EntryHeader, Origin};
+use crate::entry::{AgentGap, Entry, EntryBody, EntryHeader, EntryKind, Origin};
 use crate::gap::Gap;
 use crate::ids::AgentName;
 use crate::limits::ENTRY_BYTES_MAX;
@@ -78,6 +78,23 @@ pub fn entry_from_wire(entry: wire::Entry) -> Result<Entry, ConvertError> {
         None => EntryBody::Unknown,
     };
     Ok(Entry { header, body })
+}
+
+/// The kind as it is chosen by name.
+pub fn kind_to_wire(kind: EntryKind) -> wire::EntryKind {
+    match kind {
+        EntryKind::Telemetry => wire::EntryKind::Telemetry,
+        EntryKind::Presence => wire::EntryKind::Presence,
+        EntryKind::Gap => wire::EntryKind::Gap,
+        EntryKind::GapWithdrawn => wire::EntryKind::GapWithdrawn,
+        EntryKind::Attendance => wire::EntryKind::Attendance,
+        EntryKind::Alarm => wire::EntryKind::Alarm,
+    }
+}
+
+/// The kind of a number on the wire; `None` for no kind, and for one of a later version.
+pub fn kind_from_wire(number: i32) -> Option<EntryKind> {
+    EntryKind::ALL.into_iter().find(|kind| i32::from(kind_to_wire(*kind)) == number)
 }
 
 fn origin_from_wire(origin: &wire::Origin) -> Result<Origin, ConvertError> {

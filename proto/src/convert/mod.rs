@@ -13,7 +13,9 @@ pub(crate) use attendance::{attendance_from_bytes, attendance_to_bytes};
 pub use attendance::{attendee_from_wire, attendee_to_wire, encode_alarm_body, encode_attendance_body};
 pub use basic::{gap_from_wire, gap_to_wire, instant_from_wire, instant_to_wire, reason_from_wire, reason_to_wire};
 pub use edge::{decode_agent_frame, decode_gateway_frame, encode_agent_frame, encode_gateway_frame};
-pub use entry::{decode_entry, encode_entry, encode_entry_header, encode_gap_body, entry_from_wire};
+pub use entry::{
+    decode_entry, encode_entry, encode_entry_header, encode_gap_body, entry_from_wire, kind_from_wire, kind_to_wire,
+};
 pub(crate) use ledger::{ledger_from_bytes, ledger_to_bytes};
 pub use record::{decode_record, encode_record, quality_to_wire, value_to_wire};
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::entry::{AgentGap, Entry, EntryBody, EntryHeader, Origin};
+use crate::entry::{AgentGap, Entry, EntryBody, EntryHeader, EntryKind, Origin};
 use crate::gap::{Gap, GapReason, TimeSpan};
 use crate::ids::{AgentName, DeviceName, MetricName};
 use crate::link::frame::{AgentFrame, EpochHeld, Hello, LaneHeld, Publish, SequencedRecord};
@@ -52,6 +52,18 @@ fn the_bytes_of_a_record_are_what_they_were() {
     let bytes = encode_record(&golden_record());
     assert_eq!(hex(&bytes), GOLDEN_RECORD);
     assert_eq!(decode_record(bytes), Ok(golden_record()));
+}
+
+#[test]
+fn each_kind_of_entry_has_a_number_and_a_word_of_its_own() {
+    for kind in EntryKind::ALL {
+        let wire = kind_to_wire(kind);
+        assert_eq!(kind_from_wire(wire.into()), Some(kind));
+        assert_eq!(wire.as_str_name(), format!("ENTRY_KIND_{}", kind.as_str().to_uppercase()));
+        assert_eq!(EntryKind::from_word(kind.as_str()), Some(kind));
+    }
+    let beyond = i32::try_from(EntryKind::ALL.len()).unwrap() + 1;
+    assert_eq!((kind_from_wire(0), kind_from_wire(beyond), kind_from_wire(-1)), (None, None, None));
 }
 
 #[test]

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lockgate_proto::convert::decode_entry;
 use lockgate_proto::entry::{EntryBody, EntryKind};
+use lockgate_proto::ids::MetricName;
 use lockgate_proto::reading::Value;
 use lockgate_proto::seq::{Epoch, Seq};
 
 use super::agent::{Agent, NOON, device, log_of, room};
 use super::{DEVICES_MAX, Keep, World};
-use crate::backbone::{Backbone, DeviceShadow, DeviceTest, PageWanted, Wanted};
+use crate::backbone::{Backbone, DeviceShadow, DeviceTest, MetricTest, PageWanted, Wanted};
 
 type Made = Box<dyn World>;
 
@@ -192,7 +193,7 @@ pub(crate) async fn no_more_shadows_are_read_than_are_wanted<F: Future<Output = 
         agent.step(vec![entry]).await.unwrap();
     }
     let select = async |test: DeviceTest, bytes_max| {
-        let wanted = Wanted { devices: test, bytes_max };
+        let wanted = Wanted { devices: test, metrics: MetricTest::all(), bytes_max };
         world.backbone().select(&room("plant"), wanted).await.unwrap()
     };
     let all = select(DeviceTest::new(|_| true), 20 * 200).await;
@@ -207,6 +208,15 @@ pub(crate) async fn no_more_shadows_are_read_than_are_wanted<F: Future<Output = 
     let few = select(DeviceTest::new(|device| device.as_str() == "pump-07"), 100).await;
     let few: Vec<_> = few.devices.unwrap().iter().map(|shadow| shadow.device.as_str().to_owned()).collect();
     assert_eq!(few, ["pump-07"]);
+    // What is not wanted of a device makes nothing too large.
+    let metrics = MetricTest::new(|metric: &MetricName| metric.as_str() == "flow");
+    let bytes_max = 20 * 30;
+    assert_eq!(select(DeviceTest::all(), bytes_max).await.devices, None);
+    let wanted = Wanted { devices: DeviceTest::all(), metrics, bytes_max };
+    let part = world.backbone().select(&room("plant"), wanted).await.unwrap();
+    let part: Vec<_> = part.devices.unwrap().into_iter().flat_map(|shadow| shadow.metrics).collect();
+    assert_eq!(part.len(), 20);
+    assert!(part.iter().all(|metric| metric.reading.metric.as_str() == "flow"), "{part:?}");
 }
 
 pub(crate) async fn devices_beyond_the_bound_are_logged_and_get_no_shadow<F: Future<Output = Made>>(

@@ -132,7 +132,7 @@ impl Session<'_> {
         let entries = following.batches.iter().flat_map(|batch| batch.entries());
         let new = entries.filter(|entry| entry.position.offset > position.offset);
         for entry in new {
-            conflater.take(entry, subscription.filter.wants(entry));
+            conflater.take(entry, &subscription.filter);
             if conflater.is_full() {
                 break;
             }
