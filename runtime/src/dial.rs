@@ -12,7 +12,6 @@ use http::header::{AUTHORIZATION, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderValue, Request, Uri};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -20,14 +19,12 @@ use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
-use crate::link::{Link, LinkOptions, Role, Transport};
+use crate::link::{Link, LinkOptions, Role, Transport, Watched};
+use crate::socket::tune;
 use crate::tls::{TlsError, client_config};
 
 /// From the first packet to the end of the handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// A dead peer that has nothing to say is noticed by TCP itself after a few of these.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// LIMIT: of a refusal's body so much is shown to people.
 const REFUSAL_CHARS_MAX: usize = 300;
@@ -272,7 +269,7 @@ impl Dialer {
             let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(Instant::now()) / left;
             let connected = timeout_at(Instant::now() + share, TcpStream::connect(address)).await;
-            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).and_then(tuned) {
+            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).and_then(tune) {
                 Ok(tcp) => return Ok(tcp),
                 Err(source) => last = DialError::Connect { address: *address, source },
             }
@@ -297,7 +294,7 @@ impl Dialer {
             bearer.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, bearer);
         }
-        match client_async_with_config(request, stream, Some(self.options.config())).await {
+        match client_async_with_config(request, Watched::new(stream), Some(self.options.config())).await {
             Ok((socket, _response)) => Ok(Link::of(socket, Role::Client, &self.options)),
             Err(WsError::Http(response)) => {
                 let retry_after =
@@ -314,14 +311,6 @@ impl Dialer {
             Err(source) => Err(DialError::Handshake { source }),
         }
     }
-}
-
-/// Small messages leave at once, and a peer that is gone is noticed.
-fn tuned(tcp: TcpStream) -> io::Result<TcpStream> {
-    tcp.set_nodelay(true)?;
-    SockRef::from(&tcp)
-        .set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_KEEPALIVE).with_interval(TCP_KEEPALIVE))?;
-    Ok(tcp)
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //!
 //! `supervisor` starts and stops tasks; `signals` and `logs` tie a program to its system, and `log_limit` bounds
 //! what a peer can have logged; `clock` and `random` are the only places that read either; `timer` waits for
-//! moments that move; `tls`, `dial` and `link` carry messages; `words` and `listen` write and read what people do.
-//! Nothing here knows what a message says.
+//! moments that move; `tls`, `dial` and `link` carry messages, `socket` is what is asked of TCP; `words` and `listen`
+//! write and read what people do. Nothing here knows what a message says.
 
 mod listen;
+mod socket;
 mod supervisor;
 mod timer;
 
@@ -21,5 +22,6 @@ pub mod words;
 
 pub use listen::{ListenAddressError, listen_address};
 pub use random::random;
+pub use socket::keep_unsent_below;
 pub use supervisor::{StopCause, Stopped, Supervisor};
 pub use timer::LazyTimer;

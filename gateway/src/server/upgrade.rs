@@ -5,6 +5,7 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use lockgate_runtime::keep_unsent_below;
 use lockgate_runtime::link::{Link, LinkOptions, Role};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
@@ -127,8 +128,12 @@ impl PendingSocket {
             .map_err(|error| HandshakeError::Lost(error.to_string()))?;
         let parts =
             upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| lost("it runs over something else than TCP"))?;
+        let tcp = parts.io.into_inner();
+        if let Some(bytes_max) = options.unsent_bytes_max {
+            keep_unsent_below(&tcp, bytes_max).map_err(|error| HandshakeError::Lost(error.to_string()))?;
+        }
         // A copy: what was read lies in a buffer of HTTP's, which would stay as long as the link.
-        Ok(Link::over(parts.io.into_inner(), parts.read_buf.to_vec(), Role::Server, options).await)
+        Ok(Link::over(tcp, parts.read_buf.to_vec(), Role::Server, options).await)
     }
 }
 

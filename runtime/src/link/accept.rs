@@ -5,7 +5,7 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
-use super::{Link, LinkError, LinkOptions, Role, Transport, link_error};
+use super::{Link, LinkError, LinkOptions, Role, Transport, Watched, link_error};
 
 impl Link {
     /// Answers the handshake of whoever connected, and agrees to the subprotocol.
@@ -19,7 +19,7 @@ impl Link {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
             Ok(response)
         };
-        let stream: Box<dyn Transport> = Box::new(stream);
+        let stream = Watched::new(Box::new(stream));
         let socket = accept_hdr_async_with_config(stream, agree, Some(options.config())).await.map_err(link_error)?;
         Ok(Link::of(socket, Role::Server, options))
     }

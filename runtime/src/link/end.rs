@@ -1,7 +1,6 @@
 //! One end of a link: messages in and out.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role as WsRole};
 
 use super::plain::PlainFrames;
-use super::{Closed, LinkError, LinkOptions, MessageKind, Received, Role, Socket, Transport, link_error};
+use super::{Closed, LinkError, LinkOptions, MessageKind, Received, Role, Socket, Transport, Watched, link_error};
 use crate::timer::LazyTimer;
 
 /// What fits a close frame beside its number (RFC 6455, 5.5).
@@ -34,6 +33,8 @@ pub struct Link {
     idle_timeout: Duration,
     ping_interval: Option<Duration>,
     heard_at: Instant,
+    /// Signs of life by then.
+    signs: u64,
     ping_at: Instant,
     /// For the next ping, or the end of a silence.
     timer: LazyTimer,
@@ -52,7 +53,7 @@ impl Link {
             Role::Client => WsRole::Client,
             Role::Server => WsRole::Server,
         };
-        let stream: Box<dyn Transport> = Box::new(stream);
+        let stream = Watched::new(Box::new(stream));
         let socket = WebSocketStream::from_partially_read(stream, read, ws_role, Some(options.config())).await;
         Link::of(socket, role, options)
     }
@@ -69,6 +70,7 @@ impl Link {
             idle_timeout,
             ping_interval,
             heard_at,
+            signs: 0,
             ping_at,
             timer,
             plain: (role == Role::Server).then(PlainFrames::default),
@@ -109,7 +111,8 @@ impl Link {
             let silent_at = self.heard_at + self.idle_timeout;
             ready!(self.timer.poll(silent_at.min(self.ping_at), context));
             if silent_at <= Instant::now() {
-                return Poll::Ready(Err(LinkError::Idle { after: self.idle_timeout }));
+                self.check_silence()?;
+                continue;
             }
             match self.poll_ping(context) {
                 Poll::Ready(fed) => fed?,
@@ -129,7 +132,7 @@ impl Link {
                 Some(Err(error)) => return Poll::Ready(Err(link_error(error))),
                 None => return Poll::Ready(Err(LinkError::Closed)),
             };
-            self.heard_at = Instant::now();
+            self.heard();
             match message {
                 Message::Binary(bytes) => return Poll::Ready(self.take(MessageKind::Binary, bytes)),
                 Message::Text(text) => return Poll::Ready(self.take(MessageKind::Text, text.into())),
@@ -142,6 +145,20 @@ impl Link {
                 }
             }
         }
+    }
+
+    fn heard(&mut self) {
+        (self.heard_at, self.signs) = (Instant::now(), self.socket.get_ref().signs());
+    }
+
+    /// Whether nothing of the peer was seen for too long. A part of a message is something, and so is that it took a
+    /// part of ours: neither side may have been able to say more in that time.
+    fn check_silence(&mut self) -> Result<(), LinkError> {
+        if self.socket.get_ref().signs() == self.signs {
+            return Err(LinkError::Idle { after: self.idle_timeout });
+        }
+        self.heard();
+        Ok(())
     }
 
     fn take(&self, got: MessageKind, message: Bytes) -> Result<Received, LinkError> {
@@ -218,8 +235,7 @@ impl Link {
 
     /// Sends what was fed. Cancel-safe: what was not sent stays in the buffer.
     pub async fn flush(&mut self) -> Result<(), LinkError> {
-        let after = self.idle_timeout;
-        in_time(after, poll_fn(|context| self.poll_drive(context))).await
+        self.in_time(Link::poll_drive).await
     }
 
     /// [`Link::feed`] and [`Link::flush`].
@@ -232,9 +248,28 @@ impl Link {
         if self.closed {
             return Err(LinkError::Closed);
         }
-        let after = self.idle_timeout;
-        in_time(after, poll_fn(|context| self.poll_room(context))).await?;
+        self.in_time(Link::poll_room).await?;
         self.put(message)
+    }
+
+    /// Nobody is waited for longer than the idle timeout without a sign of life. Mostly the system takes at once what
+    /// it is given, and no timer is set.
+    async fn in_time(
+        &mut self,
+        work: fn(&mut Link, &mut Context<'_>) -> Poll<Result<(), LinkError>>,
+    ) -> Result<(), LinkError> {
+        if let Some(done) = poll_immediate(poll_fn(|context| work(self, context))).await {
+            return done;
+        }
+        let after = self.idle_timeout;
+        loop {
+            let signs = self.socket.get_ref().signs();
+            match timeout(after, poll_fn(|context| work(self, context))).await {
+                Ok(done) => return done,
+                Err(_) if self.socket.get_ref().signs() == signs => return Err(LinkError::Stalled { after }),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Says why, waits shortly for the peer's answer, and ends the connection.
@@ -269,15 +304,6 @@ impl Link {
             self.socket.get_mut().shutdown().await
         })
         .await;
-    }
-}
-
-/// Nobody is waited for longer than `after`. Mostly the system takes at once what it is given, and no timer is set.
-async fn in_time(after: Duration, work: impl Future<Output = Result<(), LinkError>>) -> Result<(), LinkError> {
-    let mut work = pin!(work);
-    match poll_immediate(work.as_mut()).await {
-        Some(done) => done,
-        None => timeout(after, work).await.unwrap_or(Err(LinkError::Stalled { after })),
     }
 }
 

@@ -8,6 +8,7 @@ mod accept;
 mod end;
 mod options;
 mod plain;
+mod vitals;
 
 use std::fmt;
 use std::io;
@@ -21,13 +22,14 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, Pro
 
 pub use end::Link;
 pub use options::{LinkOptions, MessageKind};
+pub(crate) use vitals::Watched;
 
 /// Anything that carries bytes: TCP, TLS, an upgraded HTTP connection, a pipe in memory.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
-pub(crate) type Socket = WebSocketStream<Box<dyn Transport>>;
+pub(crate) type Socket = WebSocketStream<Watched>;
 
 /// Which end of the handshake this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +78,7 @@ impl fmt::Display for Closed {
 /// Why a link broke.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The peer sent nothing, not even an answer to a ping.
+    /// The peer sent nothing, not even an answer to a ping, and took nothing for which there was no room.
     #[error("nothing heard for {after:?}")]
     Idle {
         /// The idle timeout.

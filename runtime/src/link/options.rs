@@ -37,7 +37,10 @@ pub struct LinkOptions {
     pub send_bytes_max: usize,
     /// Read buffer, allocated at once and for as long as the link lives.
     pub read_buffer_bytes: usize,
-    /// Silence of this length breaks the link, and so does a peer that takes nothing for as long.
+    /// What the system may keep that it has not sent yet, where the link is over TCP; `None`: as much as it likes.
+    pub unsent_bytes_max: Option<u32>,
+    /// Silence of this length breaks the link, and so does a peer that takes nothing for as long. What comes or goes slowly is
+    /// no silence.
     pub idle_timeout: Duration,
     /// How often this end pings; `None`: the other end does.
     pub ping_interval: Option<Duration>,
@@ -45,6 +48,9 @@ pub struct LinkOptions {
 
 /// What is gathered before it is written without being asked to.
 pub(super) const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// What waits in the system for a client of a gateway: as much as one write.
+const UNSENT_BYTES_MAX: u32 = 16 * 1024;
 
 /// Room for pings, pongs, closes and frame headers beside the largest message.
 const WRITE_SLACK_BYTES: usize = 4 * 1024;
@@ -58,6 +64,7 @@ impl LinkOptions {
             send_bytes_max: EDGE_MESSAGE_BYTES_MAX,
             // The agent hears little more than acknowledgements.
             read_buffer_bytes: 4 * 1024,
+            unsent_bytes_max: None,
             idle_timeout: IDLE_TIMEOUT,
             ping_interval: None,
         }
@@ -70,6 +77,7 @@ impl LinkOptions {
             receive_bytes_max: EDGE_MESSAGE_BYTES_MAX,
             send_bytes_max: EDGE_MESSAGE_BYTES_MAX,
             read_buffer_bytes: 16 * 1024,
+            unsent_bytes_max: None,
             idle_timeout: IDLE_TIMEOUT,
             ping_interval: Some(PING_INTERVAL),
         }
@@ -82,6 +90,7 @@ impl LinkOptions {
             receive_bytes_max: SERVER_MESSAGE_BYTES_MAX,
             send_bytes_max: CLIENT_MESSAGE_BYTES_MAX,
             read_buffer_bytes: 16 * 1024,
+            unsent_bytes_max: None,
             idle_timeout: IDLE_TIMEOUT,
             ping_interval: None,
         }
@@ -94,6 +103,7 @@ impl LinkOptions {
             receive_bytes_max: CLIENT_MESSAGE_BYTES_MAX,
             send_bytes_max: SERVER_MESSAGE_BYTES_MAX,
             read_buffer_bytes: 1024,
+            unsent_bytes_max: Some(UNSENT_BYTES_MAX),
             idle_timeout: IDLE_TIMEOUT,
             ping_interval: Some(PING_INTERVAL),
         }

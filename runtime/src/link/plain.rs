@@ -9,11 +9,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::AsyncWrite as _;
+use tokio::io::AsyncWrite;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode;
 
-use super::Transport;
 use super::options::WRITE_BUFFER_BYTES;
 
 /// Longest header without a mask: two bytes, and eight for the length.
@@ -79,7 +78,7 @@ impl PlainFrames {
     /// Writes all frames; pending while the peer takes nothing.
     pub(super) fn poll_write(
         &mut self,
-        stream: &mut Box<dyn Transport>,
+        stream: &mut (impl AsyncWrite + Unpin),
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !self.queue.is_empty() {
@@ -149,8 +148,7 @@ mod tests {
                 frames.push(OpCode::Data(Data::Binary), payload.clone().into());
                 WsFrame::message(payload, OpCode::Data(Data::Binary), true).format(&mut expected).unwrap();
             }
-            let (near, mut far) = tokio::io::duplex(pipe);
-            let mut near: Box<dyn Transport> = Box::new(near);
+            let (mut near, mut far) = tokio::io::duplex(pipe);
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let got = runtime.block_on(async {
                 let mut got = vec![0; expected.len()];

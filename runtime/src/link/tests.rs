@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::link::close::CloseCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::Instant;
 
-use super::{Link, LinkError, LinkOptions, MessageKind, Received};
+use super::{Link, LinkError, LinkOptions, MessageKind, Received, Role};
 
 const CLIENT: LinkOptions = LinkOptions::client_at_client();
 const SERVER: LinkOptions = LinkOptions::client_at_gateway();
@@ -104,6 +105,71 @@ async fn a_peer_that_takes_nothing_is_given_up_and_memory_stays_bounded() {
     };
     assert!(matches!(error, LinkError::Stalled { .. }));
     assert!(sent <= 2, "{sent} messages of the pipe's size were taken");
+}
+
+/// Passes on one byte in so long, towards the client; the other way at once.
+async fn slow_line(client: DuplexStream, server: DuplexStream, pace: Duration) {
+    let (mut client_reads, mut client_writes) = tokio::io::split(client);
+    let (mut server_reads, mut server_writes) = tokio::io::split(server);
+    let back = tokio::io::copy(&mut client_reads, &mut server_writes);
+    let forth = async {
+        while let Ok(byte) = server_reads.read_u8().await {
+            tokio::time::sleep(pace).await;
+            client_writes.write_u8(byte).await.unwrap();
+        }
+    };
+    drop(tokio::join!(back, forth));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_takes_longer_than_any_silence_may_last_arrives_and_the_link_goes_on() {
+    const BYTES: usize = 2_000;
+    // One byte fits where the line is not yet read, so that the sender waits for the reader, and not for a buffer.
+    let ((near, line_near), (far, line_far)) = (tokio::io::duplex(1), tokio::io::duplex(1));
+    let line = slow_line(line_near, line_far, Duration::from_millis(100));
+    let talk = async {
+        let (mut client, mut server) = tokio::join!(
+            Link::over(near, Vec::new(), Role::Client, &CLIENT),
+            Link::over(far, Vec::new(), Role::Server, &SERVER)
+        );
+        let before = Instant::now();
+        let large = Bytes::from(vec![7; BYTES]);
+        let sending = async { server.send(large.clone()).await };
+        let (sent, received) = tokio::join!(sending, client.receive());
+        sent.unwrap();
+        assert_eq!(received.unwrap(), Received::Message(large));
+        assert!(before.elapsed() > CLIENT.idle_timeout * 2, "it was slow: {:?}", before.elapsed());
+        // The server heard nothing in all that time, and is not impatient now.
+        let (heard, ()) = tokio::join!(server.receive(), async {
+            client.send(message("thanks")).await.unwrap();
+            drop(tokio::time::timeout(CLIENT.idle_timeout / 2, client.receive()).await);
+        });
+        assert_eq!(heard.unwrap(), Received::Message(message("thanks")));
+    };
+    tokio::select! {
+        () = line => panic!("the line ended"),
+        () = talk => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stops_in_the_middle_of_a_message_is_given_up() {
+    let ((near, line_near), (far, mut line_far)) = (tokio::io::duplex(1), tokio::io::duplex(1));
+    let mut client = Link::over(near, Vec::new(), Role::Client, &CLIENT).await;
+    let mut server = Link::over(far, Vec::new(), Role::Server, &SERVER).await;
+    let large = Bytes::from(vec![7; 1_000]);
+    let before = Instant::now();
+    let (sent, ()) = tokio::join!(server.send(large), async {
+        for _ in 0..100 {
+            line_far.read_u8().await.unwrap();
+        }
+    });
+    assert!(matches!(sent, Err(LinkError::Stalled { .. })));
+    assert!(before.elapsed() <= SERVER.idle_timeout * 2, "{:?}", before.elapsed());
+    let (mut line_near, before) = (line_near, Instant::now());
+    line_near.write_u8(0x82).await.unwrap();
+    assert!(matches!(client.receive().await, Err(LinkError::Idle { .. })));
+    assert!(before.elapsed() <= CLIENT.idle_timeout * 2, "{:?}", before.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
