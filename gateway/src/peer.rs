@@ -87,6 +87,16 @@ impl Peer {
         patiently(&self.drain, self.link.feed(frame)).await
     }
 
+    /// Takes a frame at once, for those who have looked whether there is room.
+    pub(crate) fn put(&mut self, frame: Bytes) -> Result<(), End> {
+        Ok(self.link.put(frame)?)
+    }
+
+    /// Whether a frame can be taken at once.
+    pub(crate) fn has_room(&self) -> bool {
+        self.link.has_room()
+    }
+
     /// Sends what was fed: who does not read is waited for here, and nowhere else.
     pub(crate) async fn flush(&mut self) -> Result<(), End> {
         patiently(&self.drain, self.link.flush()).await

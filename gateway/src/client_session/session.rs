@@ -102,13 +102,20 @@ struct Session<'p> {
 
 /// What the loop gathers.
 enum Input {
+    /// A room has something.
+    Due(usize, Due),
+    /// The client has.
+    Frame(Bytes),
+    Event(Event),
+}
+
+/// What comes seldom.
+enum Event {
     Drain,
     Expired,
-    Frame(Bytes),
     Health(Health),
     Ping,
     Rested,
-    Due(usize, Due),
 }
 
 impl Session<'_> {
@@ -116,7 +123,7 @@ impl Session<'_> {
         let drain: CancellationToken = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
         if let Health::Down { reason } = health {
-            self.tell(reply::UNASKED, reply::degraded(Some(&reason))).await?;
+            Box::pin(self.tell(reply::UNASKED, reply::degraded(Some(&reason)))).await?;
         }
         loop {
             let input = poll_fn(|context| self.poll_input(drained.as_mut(), context)).await?;
@@ -132,14 +139,15 @@ impl Session<'_> {
         context: &mut std::task::Context<'_>,
     ) -> Poll<Result<Input, End>> {
         if drained.poll(context).is_ready() {
-            return Poll::Ready(Ok(Input::Drain));
+            return Poll::Ready(Ok(Input::Event(Event::Drain)));
         }
         let (what, at) = self.next_moment();
         if self.timer.poll(at, context).is_ready() {
-            return Poll::Ready(Ok(what));
+            return Poll::Ready(Ok(Input::Event(what)));
         }
         if let Poll::Ready(changed) = self.health.poll_changed(context) {
-            return Poll::Ready(Ok(changed.map_or(Input::Drain, Input::Health)));
+            let event = changed.map_or(Event::Drain, Event::Health);
+            return Poll::Ready(Ok(Input::Event(event)));
         }
         if let Poll::Ready(frame) = self.peer.poll_hear(context) {
             return Poll::Ready(frame.map(Input::Frame));
@@ -150,31 +158,38 @@ impl Session<'_> {
         self.subscriptions.poll_next(context).map(|(index, due)| Ok(Input::Due(index, due)))
     }
 
-    fn next_moment(&self) -> (Input, Instant) {
-        let moments = [(Input::Expired, self.expires), (Input::Ping, self.ping_at)];
-        let rested = self.rest_until.map(|at| (Input::Rested, at));
+    fn next_moment(&self) -> (Event, Instant) {
+        let moments = [(Event::Expired, self.expires), (Event::Ping, self.ping_at)];
+        let rested = self.rest_until.map(|at| (Event::Rested, at));
         let next = moments.into_iter().chain(rested).min_by_key(|(_, at)| *at);
         next.expect("there are always two")
     }
 
     async fn handle(&mut self, input: Input) -> Result<(), End> {
         match input {
-            Input::Drain => self.leave().await,
-            Input::Expired => Err(End::close(CloseCode::Unauthorized, "the token has expired; connect with a new one")),
-            Input::Ping => self.positions().await,
-            Input::Rested => {
+            Input::Due(index, due) => self.deliver(index, due).await,
+            // Seldom, and large: no session keeps room for it.
+            Input::Frame(frame) => Box::pin(self.frame(frame)).await,
+            Input::Event(event) => Box::pin(self.on(event)).await,
+        }
+    }
+
+    async fn on(&mut self, event: Event) -> Result<(), End> {
+        match event {
+            Event::Drain => self.leave().await,
+            Event::Expired => Err(End::close(CloseCode::Unauthorized, "the token has expired; connect with a new one")),
+            Event::Ping => self.positions().await,
+            Event::Rested => {
                 self.rest_until = None;
                 Ok(())
             }
-            Input::Health(health) => {
+            Event::Health(health) => {
                 let reason = match health {
                     Health::Up => None,
                     Health::Down { reason } => Some(reason),
                 };
                 self.tell(reply::UNASKED, reply::degraded(reason.as_deref())).await
             }
-            Input::Frame(frame) => Box::pin(self.frame(frame)).await,
-            Input::Due(index, due) => self.deliver(index, due).await,
         }
     }
 

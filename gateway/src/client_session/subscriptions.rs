@@ -209,6 +209,8 @@ impl Subscriptions {
     /// Puts in a subscription; one of the same room is replaced.
     pub(crate) fn put(&mut self, subscription: Subscription) {
         self.remove(&subscription.site);
+        // Most connections have one, and there are many connections.
+        self.all.reserve_exact(1);
         self.all.push(subscription);
     }
 

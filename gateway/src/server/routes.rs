@@ -174,40 +174,45 @@ impl Routes {
         }
     }
 
-    /// Gives the connection's session its task, which begins when our answer has gone out.
+    /// Gives the connection's session its task as soon as our answer has gone out; until then the handshake has one.
     fn spawn<Session>(
         &self,
         name: &'static str,
         door: Opened,
         session: impl FnOnce(Peer, Visit) -> Session + Send + 'static,
     ) where
-        Session: Future<Output = ()> + Send,
+        Session: Future<Output = ()> + Send + 'static,
     {
-        let drain = self.context.drain.clone();
+        let (routes, drain) = (self.clone(), self.context.drain.clone());
         let Opened { pending, visit, options } = door;
-        let sessions = self.context.sessions.clone();
-        let last_moment = self.last_moment();
-        let session = async move {
-            let begun = async {
-                match pending.link(&options).await {
-                    // Boxed: what a handshake needs is not kept beside it for as long as it lasts.
-                    Ok(link) => contain(Box::pin(session(Peer::new(link, drain), visit))).await,
-                    Err(error) => {
-                        Counter::HandshakesFailed(error.reason()).tick();
-                        debug!(address = %visit.address, %error, "Connection lost in its handshake.");
-                    }
+        let handshake = async move {
+            match pending.link(&options).await {
+                Ok(link) => {
+                    let session = Box::pin(session(Peer::new(link, drain), visit));
+                    routes.track(name, until(routes.last_moment(), session));
                 }
-            };
-            tokio::select! {
-                biased;
-                // CANCEL-SAFE: it is given up for good; the peer sees its connection end.
-                () = begun => {}
-                () = last_moment => debug!("A session did not end in time and was cut off."),
+                Err(error) => {
+                    Counter::HandshakesFailed(error.reason()).tick();
+                    debug!(address = %visit.address, %error, "Connection lost in its handshake.");
+                }
             }
-            Ok(())
         };
-        let session = sessions.track_future(session);
-        self.supervisor.spawn(name, |_| session);
+        self.track("handshake", handshake);
+    }
+
+    fn track(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let task = self.context.sessions.track_future(task);
+        self.supervisor.spawn(name, |_| task.map(Ok));
+    }
+}
+
+/// A session, until it ends or is cut off.
+async fn until(last_moment: impl Future<Output = ()>, session: Pin<Box<impl Future<Output = ()>>>) {
+    tokio::select! {
+        biased;
+        // CANCEL-SAFE: it is given up for good; the peer sees its connection end.
+        () = contain(session) => {}
+        () = last_moment => debug!("A session did not end in time and was cut off."),
     }
 }
 

@@ -134,8 +134,8 @@ impl Link {
             };
             self.heard();
             match message {
-                Message::Binary(bytes) => return Poll::Ready(self.take(MessageKind::Binary, bytes)),
-                Message::Text(text) => return Poll::Ready(self.take(MessageKind::Text, text.into())),
+                Message::Binary(bytes) => return Poll::Ready(self.checked(MessageKind::Binary, bytes)),
+                Message::Text(text) => return Poll::Ready(self.checked(MessageKind::Text, text.into())),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                 Message::Close(frame) => {
                     self.closed = true;
@@ -161,7 +161,7 @@ impl Link {
         Ok(())
     }
 
-    fn take(&self, got: MessageKind, message: Bytes) -> Result<Received, LinkError> {
+    fn checked(&self, got: MessageKind, message: Bytes) -> Result<Received, LinkError> {
         let expected = self.messages;
         if got == expected { Ok(Received::Message(message)) } else { Err(LinkError::WrongKind { got, expected }) }
     }
@@ -187,7 +187,7 @@ impl Link {
     /// Takes a ping for sending as soon as there is room for it.
     fn poll_ping(&mut self, context: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
         ready!(self.poll_room(context))?;
-        self.put(Message::Ping(Bytes::new()))?;
+        self.take(Message::Ping(Bytes::new()))?;
         self.ping_at = next_ping(self.ping_interval);
         Poll::Ready(Ok(()))
     }
@@ -202,7 +202,7 @@ impl Link {
     }
 
     /// Takes a message for which there is room.
-    fn put(&mut self, message: Message) -> Result<(), LinkError> {
+    fn take(&mut self, message: Message) -> Result<(), LinkError> {
         let (opcode, payload) = match (&mut self.plain, message) {
             (Some(_), Message::Binary(payload)) => (OpCode::Data(Data::Binary), payload),
             (Some(_), Message::Text(text)) => (OpCode::Data(Data::Text), text.into()),
@@ -223,14 +223,32 @@ impl Link {
     ///
     /// Not cancel-safe: a cancelled feed may or may not have taken the message.
     pub async fn feed(&mut self, message: Bytes) -> Result<(), LinkError> {
+        let message = self.message(message)?;
+        self.feed_any(message).await
+    }
+
+    /// [`Link::feed`] without waiting, for those who have looked whether there is room.
+    pub fn put(&mut self, message: Bytes) -> Result<(), LinkError> {
+        let message = self.message(message)?;
+        self.take(message)
+    }
+
+    /// Whether a message can be taken at once.
+    pub fn has_room(&self) -> bool {
+        self.plain.as_ref().is_some_and(|plain| !plain.is_full())
+    }
+
+    fn message(&self, message: Bytes) -> Result<Message, LinkError> {
+        if self.closed {
+            return Err(LinkError::Closed);
+        }
         if self.send_bytes_max < message.len() {
             return Err(LinkError::TooLarge { bytes: message.len() });
         }
-        let message = match self.messages {
-            MessageKind::Binary => Message::Binary(message),
-            MessageKind::Text => Message::Text(message.try_into().map_err(|_| LinkError::NotText)?),
-        };
-        self.feed_any(message).await
+        match self.messages {
+            MessageKind::Binary => Ok(Message::Binary(message)),
+            MessageKind::Text => Ok(Message::Text(message.try_into().map_err(|_| LinkError::NotText)?)),
+        }
     }
 
     /// Sends what was fed. Cancel-safe: what was not sent stays in the buffer.
@@ -245,11 +263,8 @@ impl Link {
     }
 
     async fn feed_any(&mut self, message: Message) -> Result<(), LinkError> {
-        if self.closed {
-            return Err(LinkError::Closed);
-        }
         self.in_time(Link::poll_room).await?;
-        self.put(message)
+        self.take(message)
     }
 
     /// Nobody is waited for longer than the idle timeout without a sign of life. Mostly the system takes at once what

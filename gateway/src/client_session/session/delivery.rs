@@ -26,6 +26,14 @@ use crate::room::{Following, RoomEvent, Selected};
 /// Deliveries that are gathered before they are written out together.
 const DELIVERIES_PER_FLUSH: usize = 32;
 
+/// What is more than to pass on what a room has told.
+enum Fetch {
+    /// From the log, or what the room has at hand.
+    Slice,
+    /// Nothing any more.
+    Leave,
+}
+
 /// What reading the log gave a subscription.
 enum Slice {
     /// It is too far behind this head.
@@ -39,37 +47,45 @@ impl Session<'_> {
         let mut next = Some((index, due));
         let mut delivered = 0;
         while let Some((index, due)) = next.take() {
-            self.due(index, due).await?;
+            if let Some(rest) = self.pass_on(index, due)? {
+                // Seldom, and large: no session keeps room for it.
+                Box::pin(self.fetch(index, rest)).await?;
+            }
             delivered += 1;
-            if delivered < DELIVERIES_PER_FLUSH && self.rest_until.is_none() {
+            if delivered < DELIVERIES_PER_FLUSH && self.peer.has_room() && self.rest_until.is_none() {
                 next = poll_immediate(poll_fn(|context| self.subscriptions.poll_next(context))).await;
             }
         }
         self.peer.flush().await
     }
 
-    async fn due(&mut self, index: usize, due: Due) -> Result<(), End> {
-        let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(()) };
+    /// Passes on what a room has told; gives back what is more than that.
+    fn pass_on(&mut self, index: usize, due: Due) -> Result<Option<Fetch>, End> {
+        let Some(subscription) = self.subscriptions.get_mut(index) else { return Ok(None) };
         match due {
-            Due::Told(RoomEvent::Batch(batch)) => match subscription.cursor.on_batch(batch.entries()) {
-                OnBatch::Deliver { skip } => {
-                    let selected = subscription.select(self.encoding, &batch, skip);
-                    self.feed(selected).await
+            Due::Told(RoomEvent::Batch(batch)) => {
+                if let OnBatch::Deliver { skip } = subscription.cursor.on_batch(batch.entries())
+                    && let Selected::Frame(frame, entries) = subscription.select(self.encoding, &batch, skip)
+                {
+                    Counter::ClientEntries.add(entries as u64);
+                    self.peer.put(frame)?;
                 }
-                OnBatch::Skip | OnBatch::CatchUp => Ok(()),
-            },
-            Due::Told(RoomEvent::Standing(at)) => {
-                subscription.cursor.on_standing(at);
-                Ok(())
             }
+            Due::Told(RoomEvent::Standing(at)) => subscription.cursor.on_standing(at),
             Due::Overrun => {
                 Counter::ClientOverruns.tick();
                 subscription.cursor.on_overrun();
-                Ok(())
             }
-            // Seldom, and large: no session keeps room for it.
-            Due::Slice => Box::pin(self.slice(index)).await,
-            Due::Ended => self.leave().await,
+            Due::Slice => return Ok(Some(Fetch::Slice)),
+            Due::Ended => return Ok(Some(Fetch::Leave)),
+        }
+        Ok(None)
+    }
+
+    async fn fetch(&mut self, index: usize, what: Fetch) -> Result<(), End> {
+        match what {
+            Fetch::Slice => self.slice(index).await,
+            Fetch::Leave => self.leave().await,
         }
     }
 
