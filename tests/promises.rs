@@ -6,6 +6,7 @@ mod exactly_once;
 mod failover;
 mod json;
 mod load;
+mod presence;
 mod resume;
 mod secure;
 mod time;

@@ -58,6 +58,7 @@ pub(crate) fn shadow(shadow: wire::DeviceShadow) -> Result<DeviceShadow, ClientE
         agent: AgentName::new(shadow.agent)?,
         metrics,
         online: shadow.online,
+        stale: shadow.stale,
         last_seen: instant_from_wire(shadow.last_seen_us),
     })
 }
@@ -96,6 +97,7 @@ pub(crate) fn summary(device: wire::DeviceSummary) -> Result<DeviceSummary, Clie
         last_seen: instant_from_wire(device.last_seen_us),
         metrics: device.metrics,
         online: device.online,
+        stale: device.stale,
         agent_here: device.agent_here,
     })
 }

@@ -121,6 +121,8 @@ pub struct DeviceShadow {
     pub metrics: Vec<ShadowMetric>,
     /// `None`: never told.
     pub online: Option<bool>,
+    /// It is not online, and nobody said so but its silence.
+    pub stale: bool,
     /// When a gateway last heard of it.
     pub last_seen: Option<UnixMicros>,
 }
@@ -147,6 +149,8 @@ pub struct DeviceSummary {
     pub metrics: u32,
     /// `None`: never told.
     pub online: Option<bool>,
+    /// It is not online, and nobody said so but its silence.
+    pub stale: bool,
     /// Whether its agent is connected; `None`: the gateway does not say.
     pub agent_here: Option<bool>,
 }

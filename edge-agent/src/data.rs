@@ -14,6 +14,9 @@ pub const QUEUE_FOLDER: &str = "queue";
 /// The dead letters' folder in the data folder.
 pub const DEAD_LETTERS_FOLDER: &str = "dead-letters";
 
+/// The file of known devices in the data folder.
+pub const DEVICES_FILE: &str = "devices";
+
 /// Why nothing can be kept in the data folder.
 #[derive(Debug)]
 pub struct DataError {

@@ -18,10 +18,10 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
-use crate::data::{self, DEAD_LETTERS_FOLDER, QUEUE_FOLDER};
+use crate::data::{self, DEAD_LETTERS_FOLDER, DEVICES_FILE, QUEUE_FOLDER};
 use crate::dead_letters::{self, DeadLetterHandle};
 use crate::health::Health;
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, VigilTask};
 use crate::queue::limits::QueueLimits;
 use crate::queue::storage::disk::DiskStorage;
 use crate::queue::{self, BootId, BootTime, PreviousEnd, Queue, QueueHandle, QueueSettings, Recovery, Start};
@@ -151,6 +151,8 @@ fn start(config: Config, kept: Kept, supervisor: &Supervisor) -> anyhow::Result<
     let Kept { queue, dead_letters, time, boot } = kept;
     let ingest = Ingest::new(queue.clone(), dead_letters.clone(), time.clone());
     let mut board = StatusBoard::default();
+    let vigil = vigil(&config, &ingest);
+    supervisor.spawn_acceptor("vigil", |stop| vigil.run(stop));
     for serial in config.serial {
         let status = board.add(&serial.name);
         let source = SerialSource::new(serial, ingest.clone(), status, time.clock().clone());
@@ -180,4 +182,13 @@ fn start(config: Config, kept: Kept, supervisor: &Supervisor) -> anyhow::Result<
     let uplink = Uplink::new(UplinkParts { config: config.uplink, link, queue, dead_letters, time, boot, status });
     supervisor.spawn("uplink", |stop| uplink.run(stop));
     Ok(())
+}
+
+/// Watches over the devices of all sources.
+fn vigil(config: &Config, ingest: &Ingest) -> VigilTask {
+    let serial = config.serial.iter().map(|serial| ingest.watcher(&serial.name, &serial.profile));
+    let mqtt = config.mqtt.iter().map(|mqtt| ingest.watcher(&mqtt.name, &mqtt.profile));
+    let watchers: Vec<_> = serial.chain(mqtt).collect();
+    let status = StatusBoard::default().add("presence");
+    VigilTask::new(ingest.clone(), status, config.agent.data.join(DEVICES_FILE), &watchers)
 }

@@ -45,4 +45,41 @@ pub struct Presence {
     pub at: UnixMicros,
     /// Told by a message that had been kept: true at some time before `at`.
     pub retained: bool,
+    /// How it came to be told.
+    pub reason: PresenceReason,
+}
+
+impl Presence {
+    /// The device said so, or its broker.
+    pub fn said(device: DeviceName, online: bool, at: UnixMicros, retained: bool) -> Presence {
+        Presence { device, online, at, retained, reason: PresenceReason::Said }
+    }
+
+    /// Gone, and nobody said so but its silence.
+    pub fn is_stale(&self) -> bool {
+        !self.online && self.reason == PresenceReason::Stale
+    }
+}
+
+/// How a device's presence came to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PresenceReason {
+    /// The device said so, or its broker.
+    #[default]
+    Said,
+    /// Its agent heard nothing of it for longer than it may be silent.
+    Stale,
+    /// Its agent heard it: for the first time since the agent started, or since it was stale.
+    Heard,
+}
+
+impl PresenceReason {
+    /// The reason's word in output; none where the device speaks for itself.
+    pub fn as_str(self) -> Option<&'static str> {
+        match self {
+            PresenceReason::Said => None,
+            PresenceReason::Stale => Some("stale"),
+            PresenceReason::Heard => Some("heard"),
+        }
+    }
 }

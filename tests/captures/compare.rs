@@ -32,6 +32,8 @@ impl Expected {
         let is_ours = |line: &&Value| {
             matches!(line["kind"].as_str(), Some("reading" | "presence"))
                 && line["device"].as_str().is_some_and(|device| self.devices.contains(device))
+                // What the agent concludes of a device's silence, the device did not say.
+                && line["reason"].is_null()
         };
         seen.iter().filter(is_ours).collect()
     }

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::Signal;
 
 use crate::program::{Program, ours};
 use crate::wait;
@@ -79,6 +80,16 @@ impl Devices {
     /// What they said, and what became of it.
     pub fn journal(&self) -> PathBuf {
         self.folder.join("journal.jsonl")
+    }
+
+    /// SIGSTOP: their ports stay, and they fall silent.
+    pub fn pause(&self) -> Result<()> {
+        self.program.signal(Signal::STOP)
+    }
+
+    /// Lets them go on.
+    pub fn go_on(&self) -> Result<()> {
+        self.program.signal(Signal::CONT)
     }
 
     /// They say no more; the journal is complete afterwards.

@@ -103,6 +103,8 @@ struct PresenceLine<'r> {
     online: bool,
     time: Option<String>,
     retained: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     #[serde(flatten)]
     place: Place,
 }
@@ -198,6 +200,8 @@ struct DeviceLine<'r> {
     device: &'r str,
     agent: &'r str,
     online: Option<bool>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stale: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_here: Option<bool>,
     last_seen: Option<String>,
@@ -250,6 +254,7 @@ pub(super) fn device(lines: &mut Lines, summary: &DeviceSummary) -> Result<(), C
         device: summary.device.as_str(),
         agent: summary.agent.as_str(),
         online: summary.online,
+        stale: summary.stale,
         agent_here: summary.agent_here,
         last_seen: summary.last_seen.and_then(rfc3339),
         metrics: summary.metrics.into(),
@@ -261,8 +266,8 @@ pub(super) fn shadow(lines: &mut Lines, shadow: &DeviceShadow) -> Result<(), Cli
     let (device, agent) = (shadow.device.as_str(), shadow.agent.as_str());
     let last_seen = shadow.last_seen.and_then(rfc3339);
     let metrics = shadow.metrics.len() as u64;
-    let (online, agent_here) = (shadow.online, None);
-    lines.json(&DeviceLine { kind: "device", device, agent, online, agent_here, last_seen, metrics })?;
+    let (online, stale, agent_here) = (shadow.online, shadow.stale, None);
+    lines.json(&DeviceLine { kind: "device", device, agent, online, stale, agent_here, last_seen, metrics })?;
     for metric in &shadow.metrics {
         let said = Said::of("shadow", device, &metric.reading);
         lines.json(&ShadowLine { said, agent, received_at: rfc3339(metric.received_at) })?;
@@ -341,6 +346,7 @@ fn entry(lines: &mut Lines, entry: &Entry) -> Result<(), CliError> {
             online: presence.online,
             time: rfc3339(presence.at),
             retained: presence.retained,
+            reason: presence.reason.as_str(),
             place: Place::of(header),
         }),
         EntryBody::Gap(gap) => lines.json(&gap_line("gap", gap)),

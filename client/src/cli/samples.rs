@@ -10,7 +10,7 @@ use lockgate_proto::loss::{Lost, Totals};
 use lockgate_proto::position::{Offset, Position, Stamp};
 use lockgate_proto::ranges::SeqRange;
 use lockgate_proto::reading::{Quality, Reading, Value};
-use lockgate_proto::record::{Presence, Telemetry};
+use lockgate_proto::record::{Presence, PresenceReason, Telemetry};
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 use lockgate_proto::time::UnixMicros;
 
@@ -69,7 +69,8 @@ pub(super) fn readings() -> Vec<Reading> {
 pub(super) fn events() -> Vec<Event> {
     let device = DeviceName::new("pump 1").unwrap();
     let telemetry = Telemetry { device: device.clone(), readings: readings(), historical: false };
-    let presence = Presence { device, online: false, at: NOON, retained: true };
+    let presence = Presence::said(device, false, NOON, true);
+    let stale = Presence { retained: false, reason: PresenceReason::Stale, ..presence.clone() };
     let lost = gap(GapReason::Evicted, 12, Seq::new(41));
     let agent = Some(AgentName::new("pi").unwrap());
     let alarm = Alarm { kind: AlarmKind::AgentTwice, agent, text: "two agents hold one identity".to_owned() };
@@ -81,6 +82,7 @@ pub(super) fn events() -> Vec<Event> {
         entry(5, false, EntryBody::Unknown),
         told(6, EntryBody::Attendance(Turn { who: present("ann", 2), here: true })),
         told(7, EntryBody::Alarm(alarm)),
+        told(8, EntryBody::Presence(stale)),
         Event::Conflated { after: at(7), through: at(99), latest: vec![shadow()], left_out: 90 },
         Event::Lagged { after: at(5), through: at(1_500) },
         Event::Fetching { after: at(5), through: at(1_500) },
@@ -97,6 +99,7 @@ pub(super) fn shadow() -> DeviceShadow {
         agent: AgentName::new("pi").unwrap(),
         metrics: readings().into_iter().map(|reading| ShadowMetric { reading, received_at: NOON }).collect(),
         online: Some(true),
+        stale: false,
         last_seen: Some(NOON),
     }
 }
@@ -108,10 +111,12 @@ pub(super) fn devices() -> Vec<DeviceSummary> {
         last_seen,
         metrics: 3,
         online,
+        stale: false,
         agent_here: Some(true),
     };
     let away = DeviceSummary { agent_here: Some(false), ..device("fan", Some(true), Some(NOON)) };
-    vec![device("pump 1", Some(true), Some(NOON)), device("a rather long name", None, None), away]
+    let stale = DeviceSummary { stale: true, ..device("lift", Some(false), Some(NOON)) };
+    vec![device("pump 1", Some(true), Some(NOON)), device("a rather long name", None, None), away, stale]
 }
 
 pub(super) fn loss() -> AgentLoss {

@@ -95,6 +95,7 @@ impl Painter {
                 if presence.retained {
                     marks.push(styled(WARN, "retained"));
                 }
+                marks.extend(presence.reason.as_str().map(|reason| styled(DIM, reason)));
                 let word = if presence.online { styled(GOOD, "online") } else { styled(BAD, "offline") };
                 let (time, device) = (self.time(presence.at), self.device(presence.device.as_str()));
                 lines.text(format!("{time}  {device}  {word}  {}", marks.join("  ")));
@@ -158,7 +159,12 @@ impl Painter {
     pub(super) fn shadow(&mut self, lines: &mut Lines, shadow: &DeviceShadow) {
         let seen = shadow.last_seen.map_or_else(|| "never".to_owned(), |time| self.plain_time(time));
         let head = format!("by {}, last seen {seen}", shadow.agent);
-        lines.text(format!("{}  {}  {}", styled(NAME, &shadow.device), online(shadow.online), styled(DIM, head)));
+        lines.text(format!(
+            "{}  {}  {}",
+            styled(NAME, &shadow.device),
+            online(shadow.online, shadow.stale),
+            styled(DIM, head)
+        ));
         for metric in &shadow.metrics {
             self.reading(lines, None, &metric.reading, Vec::new());
         }
@@ -251,12 +257,13 @@ fn numbers(gap: &AgentGap) -> String {
 fn state(device: &DeviceSummary) -> String {
     match device.agent_here {
         Some(false) => styled(WARN, "no link"),
-        Some(true) | None => online(device.online),
+        Some(true) | None => online(device.online, device.stale),
     }
 }
 
-fn online(online: Option<bool>) -> String {
+fn online(online: Option<bool>, stale: bool) -> String {
     match online {
+        Some(false) if stale => styled(BAD, "stale  "),
         Some(true) => styled(GOOD, "online "),
         Some(false) => styled(BAD, "offline"),
         None => styled(DIM, "-      "),

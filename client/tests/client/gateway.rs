@@ -102,7 +102,7 @@ pub(crate) fn position(history: u64, offset: u64) -> wire::Position {
 }
 
 pub(crate) fn entry(history: u64, offset: u64) -> wire::Entry {
-    let presence = wire::Presence { device: "pump-1".to_owned(), online: true, at_us: 1, retained: false };
+    let presence = wire::Presence { device: "pump-1".to_owned(), online: true, at_us: 1, ..Default::default() };
     wire::Entry {
         offset,
         stamp: stamp(history, offset),

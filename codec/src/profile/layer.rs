@@ -8,6 +8,7 @@ use lockgate_config::{Item, Table};
 use super::framing::{checksum, framing};
 use super::reading::{Reading, decoder, free_names, noted, symbol};
 use super::route::{Does, Empty, Read, Route};
+use super::silence::Silences;
 use crate::checksum::Checksum;
 use crate::decode::Decoder;
 use crate::framing::Framing;
@@ -21,6 +22,7 @@ pub(super) struct Layer {
     pub(super) decode: Option<Decoder>,
     pub(super) whole: Option<bool>,
     pub(super) units: Vec<(Pattern, Arc<str>)>,
+    pub(super) silences: Silences,
     pub(super) rules: Rules,
     pub(super) routes: Vec<RouteLayer>,
 }
@@ -70,6 +72,7 @@ impl Layer {
             decode: table.optional("decode", decoder),
             whole: whole(table),
             units: table.optional("units", units).unwrap_or_default(),
+            silences: table.optional("stale_after", Silences::read).unwrap_or_default(),
             rules: reading.rules(table, 0),
             routes: table.sections("route", |table| Some(RouteLayer::read(table, reading, constants))),
         }
@@ -89,6 +92,7 @@ impl Layer {
             decode: self.decode.or(below.decode),
             whole: self.whole.or(below.whole),
             units: self.units,
+            silences: self.silences.over(below.silences),
             rules: Rules {
                 with: below.rules.with,
                 device: self.rules.device.or(below.rules.device),

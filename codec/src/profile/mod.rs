@@ -5,17 +5,20 @@ mod layer;
 mod reading;
 mod route;
 mod rules;
+mod silence;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_config::{Document, Problems, Table};
+use lockgate_proto::ids::DeviceName;
 
 use self::layer::Layer;
 use self::reading::Reading;
+use self::silence::Silences;
 use crate::checksum::Checksum;
 use crate::framing::Framing;
-use crate::mapping::{Pattern, Template};
+use crate::mapping::{Names, Pattern, Template};
 use crate::reader::{Context, MessageReader, StreamReader};
 use crate::topic::fewest;
 
@@ -41,6 +44,7 @@ pub struct Profile {
     pub(crate) device: Option<Template>,
     pub(crate) constants: Vec<(String, String)>,
     pub(crate) units: Vec<(Pattern, Arc<str>)>,
+    silences: Silences,
     pub(crate) routes: Vec<Route>,
 }
 
@@ -86,6 +90,7 @@ impl Profile {
             device,
             constants,
             units: layer.units,
+            silences: layer.silences,
             routes,
         }))
     }
@@ -111,6 +116,21 @@ impl Profile {
             }
         };
         self.device.is_some() || self.routes.iter().all(named)
+    }
+
+    /// The device that the document itself names, where that name stands in it as a whole.
+    pub fn own_device(&self) -> Option<DeviceName> {
+        DeviceName::new(self.device.as_ref()?.fill(&Names::default()).ok()?).ok()
+    }
+
+    /// How long a device may be silent before it is taken for gone. `None`: for ever.
+    pub fn stale_after(&self, device: &DeviceName) -> Option<Duration> {
+        self.silences.of(device)
+    }
+
+    /// Whether there is any device that may not be silent for ever.
+    pub fn has_stale_after(&self) -> bool {
+        !self.silences.is_empty()
     }
 
     /// A reader of bytes. `None`: the profile reads messages.

@@ -141,6 +141,21 @@ impl SourceProfile {
         self.profile.topics()
     }
 
+    /// The device of all that does not name another one, where the source or its profile says which.
+    pub fn own_device(&self) -> Option<DeviceName> {
+        self.device.clone().or_else(|| self.profile.own_device())
+    }
+
+    /// How long a device may be silent before it is stale. `None`: for ever.
+    pub fn stale_after(&self, device: &DeviceName) -> Option<Duration> {
+        self.profile.stale_after(device)
+    }
+
+    /// Whether any of its devices can be stale.
+    pub fn has_stale_after(&self) -> bool {
+        self.profile.has_stale_after()
+    }
+
     fn context(&self) -> Context {
         Context { device: self.device.clone(), zone: self.zone.clone() }
     }

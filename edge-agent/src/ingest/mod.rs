@@ -3,8 +3,11 @@
 //! Sources share it by clone. What the queue can't take is the source's to decide: a broker keeps what is
 //! not acknowledged, a serial device says it once.
 
+mod known;
 mod outage_logic;
 mod sort_logic;
+mod vigil;
+mod vigil_logic;
 
 use std::sync::Arc;
 
@@ -17,7 +20,12 @@ use tracing::{debug, error, info, warn};
 
 pub use outage_logic::Outage;
 pub use sort_logic::{Arrival, Sorted, sort};
+pub use vigil::{VigilTask, Watcher};
 
+use vigil::VigilHandle;
+use vigil_logic::Turn;
+
+use crate::config::SourceProfile;
 use crate::dead_letters::DeadLetterHandle;
 use crate::queue::{AppendError, Batch, EnqueueError, Progress, QueueHandle};
 use crate::source::status::{Counter, StatusReporter};
@@ -56,12 +64,13 @@ pub struct Ingest {
     dead_letters: DeadLetterHandle,
     counters: Arc<DeadLetterCounters>,
     time: TimeHandle,
+    vigil: VigilHandle,
 }
 
 impl Ingest {
     /// Into this queue, dated by this clock.
     pub fn new(queue: QueueHandle, dead_letters: DeadLetterHandle, time: TimeHandle) -> Ingest {
-        Ingest { queue, dead_letters, counters: Arc::default(), time }
+        Ingest { queue, dead_letters, counters: Arc::default(), time, vigil: VigilHandle::default() }
     }
 
     /// Dead letters of all sources.
@@ -72,6 +81,11 @@ impl Ingest {
     /// The time since boot.
     pub fn now(&self) -> MonoTime {
         self.time.now()
+    }
+
+    /// Watches over the devices of a source.
+    pub fn watcher(&self, source: &str, profile: &SourceProfile) -> Watcher {
+        Watcher::new(self.vigil.clone(), source, profile)
     }
 
     /// How far the queue has come.
@@ -132,6 +146,15 @@ impl Ingest {
             }
         }
         self.keep(sorted.dead_letters, status);
+    }
+
+    /// Queues what the agent itself tells of devices.
+    async fn tell(&self, turns: Vec<Turn>, status: &StatusReporter) -> Result<(), NoRoom> {
+        let sorted = sort_logic::tellings(turns, self.time.arrival());
+        for (batch, count) in sorted.batches.iter().zip(sorted.counts) {
+            self.append(batch, count, status).await?;
+        }
+        Ok(())
     }
 
     /// Tells what an outage has cost, if there was one: in the log, and among the dead letters.

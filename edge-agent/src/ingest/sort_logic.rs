@@ -10,10 +10,11 @@ use lockgate_proto::convert::encode_record;
 use lockgate_proto::ids::DeviceName;
 use lockgate_proto::limits::{READINGS_PER_RECORD_MAX, RECORD_BYTES_MAX};
 use lockgate_proto::reading::{Quality, Reading, Value};
-use lockgate_proto::record::{Presence, Record, Telemetry};
+use lockgate_proto::record::{Presence, PresenceReason, Record, Telemetry};
 use lockgate_proto::seq::Lane;
 use lockgate_proto::time::{MonoTime, UnixMicros};
 
+use super::vigil_logic::Turn;
 use crate::queue::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::queue::{Batch, NewRecord, TakenAt};
 
@@ -71,7 +72,7 @@ pub fn sort(outputs: Vec<Output>, arrival: Arrival, digest: Option<u64>) -> Sort
             Output::Presence { device, online, time, retained } => {
                 let taken = arrival.taken(time.is_some());
                 let at = time.unwrap_or(arrival.at());
-                let record = Record::Presence(Presence { device, online, at, retained });
+                let record = Record::Presence(Presence::said(device, online, at, retained));
                 events.push((NewRecord { taken, payload: encode_record(&record) }, 1));
             }
             Output::DeadLetter(letter) => sorted.dead_letters.push(letter),
@@ -95,6 +96,19 @@ pub fn sort(outputs: Vec<Output>, arrival: Arrival, digest: Option<u64>) -> Sort
     }
     batch(&mut sorted, Lane::Events, events, digest);
     batch(&mut sorted, Lane::Telemetry, telemetry, digest);
+    sorted
+}
+
+/// Sorts what the agent itself tells of devices.
+pub(super) fn tellings(turns: Vec<Turn>, arrival: Arrival) -> Sorted {
+    let record = |Turn { device, online }| {
+        let reason = if online { PresenceReason::Heard } else { PresenceReason::Stale };
+        let presence = Presence { reason, ..Presence::said(device, online, arrival.at(), false) };
+        let payload = encode_record(&Record::Presence(presence));
+        (NewRecord { taken: arrival.taken(false), payload }, 1)
+    };
+    let mut sorted = Sorted::default();
+    batch(&mut sorted, Lane::Events, turns.into_iter().map(record).collect(), None);
     sorted
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use lockgate_proto::convert::decode_record;
 use lockgate_proto::ids::DeviceName;
 use lockgate_proto::ranges::RangeSet;
-use lockgate_proto::record::Record;
+use lockgate_proto::record::{Presence, PresenceReason, Record};
 use lockgate_proto::seq::Seq;
 
 use super::limits::COMPACTED_KINDS_MAX;
@@ -21,13 +21,14 @@ struct Kind {
     device: DeviceName,
     online: bool,
     retained: bool,
+    reason: PresenceReason,
 }
 
 impl Kind {
     fn of(payload: &Bytes) -> Option<Kind> {
         match decode_record(payload.clone()).ok()? {
-            Record::Presence(presence) => {
-                Some(Kind { device: presence.device, online: presence.online, retained: presence.retained })
+            Record::Presence(Presence { device, online, at: _, retained, reason }) => {
+                Some(Kind { device, online, retained, reason })
             }
             Record::Telemetry(_) => None,
         }
@@ -98,14 +99,13 @@ pub(crate) fn is_worth_writing(bytes_before: u64, bytes_after: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use lockgate_proto::convert::encode_record;
-    use lockgate_proto::record::Presence;
     use lockgate_proto::time::UnixMicros;
 
     use super::*;
 
     fn presence(device: &str, online: bool, at: i64) -> Bytes {
         let device = DeviceName::new(device).unwrap();
-        encode_record(&Record::Presence(Presence { device, online, at: UnixMicros(at), retained: false }))
+        encode_record(&Record::Presence(Presence::said(device, online, UnixMicros(at), false)))
     }
 
     fn fold(payloads: &[Bytes]) -> Vec<u64> {

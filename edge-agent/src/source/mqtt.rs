@@ -31,7 +31,7 @@ use super::presence_logic::PresenceMemory;
 use super::rest_logic::Rest;
 use super::status::{SourceCounters, StatusReporter};
 use crate::config::MqttConfig;
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, Watcher};
 use crate::queue::{Batch, Progress};
 
 /// First and longest wait before the broker is tried again.
@@ -84,6 +84,7 @@ pub struct MqttSource {
     order: AckOrder,
     repeats: RedeliveryWatch,
     presence: PresenceMemory,
+    watcher: Watcher,
     rest: Rest,
     /// By this process, at a broker that has kept our session since.
     subscribed: bool,
@@ -100,13 +101,14 @@ impl MqttSource {
             reader: config.profile.messages(),
             progress: ingest.progress(),
             renewals: 0,
-            ingest,
             order: AckOrder::new(config.window),
             repeats: RedeliveryWatch::new(config.redelivery),
             presence: PresenceMemory::default(),
+            watcher: ingest.watcher(&config.name, &config.profile),
             rest: Rest::default(),
             subscribed: false,
             refused: VecDeque::new(),
+            ingest,
             config,
         }
     }
@@ -272,8 +274,12 @@ impl MqttSource {
         } else {
             self.reader.message(topic, payload, publish.retain, &mut outputs);
         }
+        let now = self.ingest.now();
+        self.watcher.heard(&outputs, now);
         let gaps_version = self.progress.borrow().gaps_version;
         let news = self.presence.leave_news(&mut outputs, gaps_version);
+        // Those that only repeat what was told are signs of life, and tell nothing.
+        self.watcher.said(&outputs, now);
         let may_come_again = publish.qos != QoS::AtMostOnce;
         let digest = may_come_again.then(|| self.digest(publish));
         let suspected = may_come_again && self.repeats.suspects(publish.dup);

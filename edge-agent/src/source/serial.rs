@@ -22,7 +22,7 @@ use super::rest_logic::Rest;
 use super::status::StatusReporter;
 use crate::account;
 use crate::config::{DataBits, Parity, SerialConfig, StopBits};
-use crate::ingest::{Ingest, Outage};
+use crate::ingest::{Ingest, Outage, Watcher};
 
 /// Bytes taken from the port at once. A kernel's buffer for one is 4 KiB.
 const CHUNK_BYTES: usize = 4096;
@@ -65,13 +65,16 @@ pub struct SerialSource {
     backoff: Backoff,
     outage: Outage,
     rest: Rest,
+    watcher: Watcher,
 }
 
 impl SerialSource {
     /// Opens nothing yet.
     pub fn new(config: SerialConfig, ingest: Ingest, status: StatusReporter, clock: Clock) -> SerialSource {
         let backoff = Backoff::new(REOPEN_BACKOFF.0, REOPEN_BACKOFF.1);
-        SerialSource { config, ingest, status, clock, backoff, outage: Outage::default(), rest: Rest::default() }
+        let watcher = ingest.watcher(&config.name, &config.profile);
+        let (outage, rest) = (Outage::default(), Rest::default());
+        SerialSource { config, ingest, status, clock, backoff, outage, rest, watcher }
     }
 
     /// Reads until told to stop.
@@ -142,6 +145,8 @@ impl SerialSource {
         if outputs.is_empty() {
             return;
         }
+        self.watcher.heard(outputs, since);
+        self.watcher.said(outputs, since);
         let refused = outputs.iter().filter(|output| matches!(output, Output::DeadLetter(_))).count();
         let (used, refused) = ((outputs.len() - refused) as u64, refused as u64);
         self.ingest.take_or_count(std::mem::take(outputs), &self.status, &mut self.outage).await;

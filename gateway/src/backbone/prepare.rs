@@ -89,7 +89,9 @@ impl Says {
                 sampled_at: reading.sampled_at,
                 value: stored(entry.device.as_ref()?, reading),
             }),
-            ShadowUpdate::Online { online, at } => Some(Told::Online { online: *online, at: *at }),
+            ShadowUpdate::Online { online, stale, at } => {
+                Some(Told::Online { online: *online, stale: *stale, at: *at })
+            }
         };
         Says {
             agent: origin.agent.clone(),

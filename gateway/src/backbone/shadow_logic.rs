@@ -45,6 +45,8 @@ pub(crate) enum Told<V> {
     Online {
         /// There, or gone.
         online: bool,
+        /// Gone, and nobody said so but its silence.
+        stale: bool,
         /// When that was told.
         at: UnixMicros,
     },
@@ -68,6 +70,8 @@ pub(crate) struct Shadow<V> {
     pub(crate) agent: AgentName,
     /// Whether the device is there.
     pub(crate) online: Option<bool>,
+    /// It is not, and nobody said so but its silence.
+    pub(crate) stale: bool,
     /// Where the record that said so stands.
     pub(crate) presence_order: ReadingOrder,
     /// The latest sign of life.
@@ -82,6 +86,7 @@ impl<V> Shadow<V> {
         Shadow {
             agent,
             online: None,
+            stale: false,
             presence_order: ReadingOrder::default(),
             last_seen: None,
             metrics: BTreeMap::new(),
@@ -106,12 +111,13 @@ impl<V> Shadow<V> {
                 }
                 newer
             }
-            Told::Online { online, at } => {
+            Told::Online { online, stale, at } => {
                 if teller.order < self.presence_order {
                     return false;
                 }
                 self.presence_order = teller.order;
                 self.online = Some(online);
+                self.stale = stale && !online;
                 if online {
                     self.seen(at.min(teller.received_at));
                 }
@@ -194,7 +200,7 @@ mod tests {
             for at in arrivals {
                 let value = Told::Metric { metric: metric(records[at].1), sampled_at: UnixMicros(0), value: at };
                 tell(&mut shadow, &agent, order(at), value);
-                tell(&mut shadow, &agent, order(at), Told::Online { online: at % 3 == 0, at: UnixMicros(0) });
+                tell(&mut shadow, &agent, order(at), Told::Online { online: at % 3 == 0, stale: false, at: UnixMicros(0) });
             }
             let mut newest = BTreeMap::new();
             for (at, (_, of)) in records.iter().enumerate() {

@@ -113,6 +113,8 @@ pub struct DeviceShadow {
     pub agent: AgentName,
     /// Whether the device is there; `None` where nobody said.
     pub online: Option<bool>,
+    /// It is not there, and nobody said so but its silence.
+    pub stale: bool,
     /// When the device last showed a sign of life, as far as it is known.
     pub last_seen: Option<UnixMicros>,
     /// By name of the metric.
@@ -128,6 +130,8 @@ pub struct DeviceSummary {
     pub agent: AgentName,
     /// Whether the device is there; `None` where nobody said.
     pub online: Option<bool>,
+    /// It is not there, and nobody said so but its silence.
+    pub stale: bool,
     /// When the device last showed a sign of life, as far as it is known.
     pub last_seen: Option<UnixMicros>,
     /// How many metrics are known of it.

@@ -94,6 +94,7 @@ impl Conflater {
                 device,
                 agent: shadow.agent,
                 online: shadow.online,
+                stale: shadow.stale,
                 last_seen: shadow.last_seen,
                 metrics: metrics.collect(),
             }

@@ -83,6 +83,7 @@ pub(crate) fn device_list(site: &Site, page: DevicePage, here: Option<&[Present]
         last_seen_us: instant_to_wire(summary.last_seen),
         metrics: u32::try_from(summary.metrics).unwrap_or(u32::MAX),
         online: summary.online,
+        stale: summary.stale,
         agent_here: is_here(&summary.agent),
     });
     Body::DeviceList(wire::DeviceList { site: site.as_str().to_owned(), devices: devices.collect(), next })
@@ -146,6 +147,7 @@ fn shadow(shadow: DeviceShadow) -> wire::DeviceShadow {
         agent: shadow.agent.as_str().to_owned(),
         metrics: shadow.metrics.into_iter().map(shadow_metric).collect(),
         online: shadow.online,
+        stale: shadow.stale,
         last_seen_us: instant_to_wire(shadow.last_seen),
     }
 }

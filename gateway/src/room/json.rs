@@ -166,7 +166,13 @@ mod tests {
         let mut flags = entry(2, vec![Kind::Flag(false); 4_096]);
         let Some(wire::entry::Body::Telemetry(telemetry)) = &mut flags.body else { panic!("it was made so") };
         (telemetry.qualities, telemetry.quality_index) = (qualities, vec![1; 4_096]);
-        let presence = wire::Presence { device: "d".into(), online: true, at_us: 1, retained: true };
+        let presence = wire::Presence {
+            device: "d".into(),
+            online: true,
+            at_us: 1,
+            retained: true,
+            reason: wire::PresenceReason::Heard.into(),
+        };
         let presence = wire::Entry { body: Some(wire::entry::Body::Presence(presence)), ..entry(3, Vec::new()) };
         let origin = wire::Origin {
             agent: "a".into(),

@@ -11,7 +11,7 @@ use super::{ConvertError, at_most};
 use crate::ids::{DeviceName, MetricName};
 use crate::limits::{NAME_BYTES_MAX, READINGS_PER_RECORD_MAX, RECORD_BYTES_MAX, SYMBOL_BYTES_MAX};
 use crate::reading::{Quality, Reading, Value};
-use crate::record::{Presence, Record, Telemetry};
+use crate::record::{Presence, PresenceReason, Record, Telemetry};
 use crate::time::UnixMicros;
 use crate::wire;
 
@@ -24,6 +24,7 @@ pub fn encode_record(record: &Record) -> Bytes {
             online: presence.online,
             at_us: presence.at.0,
             retained: presence.retained,
+            reason: reason_to_wire(presence.reason).into(),
         }),
     };
     wire::Record { body: Some(body) }.encode_to_vec().into()
@@ -160,7 +161,25 @@ pub(super) fn presence_from_wire(wire: &wire::Presence) -> Result<Presence, Conv
         online: wire.online,
         at: UnixMicros(wire.at_us),
         retained: wire.retained,
+        reason: reason_from_wire(wire.reason()),
     })
+}
+
+fn reason_to_wire(reason: PresenceReason) -> wire::PresenceReason {
+    match reason {
+        PresenceReason::Said => wire::PresenceReason::Unspecified,
+        PresenceReason::Stale => wire::PresenceReason::Stale,
+        PresenceReason::Heard => wire::PresenceReason::Heard,
+    }
+}
+
+/// One that a later version knows reads as the first: that the device is there or gone holds all the same.
+fn reason_from_wire(reason: wire::PresenceReason) -> PresenceReason {
+    match reason {
+        wire::PresenceReason::Unspecified => PresenceReason::Said,
+        wire::PresenceReason::Stale => PresenceReason::Stale,
+        wire::PresenceReason::Heard => PresenceReason::Heard,
+    }
 }
 
 fn device_name(text: &str) -> Result<DeviceName, ConvertError> {

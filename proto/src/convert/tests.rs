@@ -125,7 +125,7 @@ fn a_header_before_a_record_is_an_entry() {
         seq: Seq::new(4),
         backlog: true,
     };
-    let presence = Presence { device: DeviceName::new("d").unwrap(), online: true, at: UnixMicros(3), retained: false };
+    let presence = Presence::said(DeviceName::new("d").unwrap(), true, UnixMicros(3), false);
     let header = header(Some(origin));
     let entry = decode_entry(encode_entry(&header, &encode_record(&Record::Presence(presence.clone()))));
     assert_eq!(entry, Ok(Entry { header: header.clone(), body: EntryBody::Presence(presence) }));

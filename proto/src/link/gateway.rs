@@ -165,6 +165,8 @@ pub enum ShadowUpdate {
     Online {
         /// Which of them.
         online: bool,
+        /// Gone, and nobody said so but its silence.
+        stale: bool,
         /// Since when it is known.
         at: UnixMicros,
     },

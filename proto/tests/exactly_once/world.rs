@@ -182,12 +182,8 @@ impl World {
 
     fn append(&mut self, agent: usize, lane: Lane, bad: Option<Bytes>) -> Result<(), TestCaseError> {
         let usable = bad.is_none();
-        let presence = Presence {
-            device: DeviceName::new("d").expect("it is a name"),
-            online: true,
-            at: UnixMicros(i64::try_from(self.made.len()).expect("scripts are short")),
-            retained: false,
-        };
+        let at = UnixMicros(i64::try_from(self.made.len()).expect("scripts are short"));
+        let presence = Presence::said(DeviceName::new("d").expect("it is a name"), true, at, false);
         let bytes = bad.unwrap_or_else(|| encode_record(&Record::Presence(presence)));
         let wall = self.wall();
         let queue = &mut self.agents[agent].queue;

@@ -45,7 +45,7 @@ pub(super) fn batch(lane: Lane, payloads: Vec<Bytes>, digest: Option<u64>) -> Ba
 /// What a device says of its presence; no other record of a test has this time.
 pub(super) fn presence(device: &str, online: bool, seq: u64) -> Bytes {
     let (device, at) = (DeviceName::new(device).unwrap(), UnixMicros(i64::try_from(seq).unwrap()));
-    encode_record(&Record::Presence(Presence { device, online, at, retained: false }))
+    encode_record(&Record::Presence(Presence::said(device, online, at, false)))
 }
 
 /// Appends records one by one, numbered on from what is there.

@@ -9,7 +9,7 @@ use lockgate_proto::ids::{AgentId, AgentName, DeviceName, MetricName, RoomId, Se
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::Position;
 use lockgate_proto::reading::{Quality, Reading, Value};
-use lockgate_proto::record::{Presence, Record, Telemetry};
+use lockgate_proto::record::{Presence, PresenceReason, Record, Telemetry};
 use lockgate_proto::seq::{Epoch, Lane, Seq};
 use lockgate_proto::time::UnixMicros;
 
@@ -105,9 +105,12 @@ impl Agent {
     }
 
     pub(crate) fn presence(&mut self, device_name: &str, online: bool) -> NewEntry {
+        self.presence_by(device_name, online, PresenceReason::Said)
+    }
+
+    pub(crate) fn presence_by(&mut self, device_name: &str, online: bool, reason: PresenceReason) -> NewEntry {
         let seq = self.number(Lane::Events);
-        let at = self.received_at;
-        let presence = Presence { device: device(device_name), online, at, retained: false };
+        let presence = Presence { reason, ..Presence::said(device(device_name), online, self.received_at, false) };
         self.record(Lane::Events, seq, false, &Record::Presence(presence))
     }
 
@@ -139,7 +142,8 @@ impl Agent {
                 (EntryKind::Telemetry, updates.collect())
             }
             Record::Presence(presence) => {
-                let update = ShadowUpdate::Online { online: presence.online, at: presence.at };
+                let (online, stale, at) = (presence.online, presence.is_stale(), presence.at);
+                let update = ShadowUpdate::Online { online, stale, at };
                 (EntryKind::Presence, vec![update])
             }
         };

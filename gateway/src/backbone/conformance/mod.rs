@@ -98,6 +98,7 @@ macro_rules! conformance_suite {
             a_shadow_keeps_the_newest_in_the_order_of_the_agent,
             backlog_and_history_do_not_overwrite_what_is_newer,
             presence_follows_its_own_order,
+            a_device_is_stale_until_it_is_heard_again,
             a_device_goes_over_to_the_agent_that_tells_of_it_now,
             a_snapshot_knows_all_up_to_its_position,
             devices_are_listed_by_name,

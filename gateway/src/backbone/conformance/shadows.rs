@@ -8,6 +8,7 @@ use lockgate_proto::convert::decode_entry;
 use lockgate_proto::entry::{EntryBody, EntryKind};
 use lockgate_proto::ids::MetricName;
 use lockgate_proto::reading::Value;
+use lockgate_proto::record::PresenceReason;
 use lockgate_proto::seq::{Epoch, Seq};
 
 use super::agent::{Agent, NOON, device, log_of, room};
@@ -91,6 +92,35 @@ pub(crate) async fn presence_follows_its_own_order<F: Future<Output = Made>>(mak
     let present = shadow(&*world.backbone(), "pump").await;
     assert_eq!((present.online, present.last_seen), (Some(true), Some(agent.received_at)));
     assert_eq!(values(&present), [("level", 4)]);
+}
+
+pub(crate) async fn a_device_is_stale_until_it_is_heard_again<F: Future<Output = Made>>(make: impl Fn(Keep) -> F) {
+    let mut world = make(Keep::default()).await;
+    let mut agent = Agent::open(&world.backbone(), &room("plant"), "pi", 1).await;
+    let told = [
+        (false, PresenceReason::Stale, true),
+        (true, PresenceReason::Heard, false),
+        (false, PresenceReason::Said, false),
+        (false, PresenceReason::Stale, true),
+    ];
+    for (online, reason, stale) in told {
+        let entry = agent.presence_by("pump", online, reason);
+        agent.step(vec![entry]).await.unwrap();
+        let shadow = shadow(&*world.backbone(), "pump").await;
+        assert_eq!((shadow.online, shadow.stale), (Some(online), stale), "{reason:?}");
+    }
+    world.crash().await;
+    let backbone = world.backbone();
+    assert!(shadow(&*backbone, "pump").await.stale);
+    let listed = backbone.devices(&room("plant")).await.unwrap();
+    assert_eq!((listed[0].online, listed[0].stale), (Some(false), true));
+    // A step in which a device fell silent and was heard tells the end of it.
+    agent.backbone = backbone;
+    let both = [(true, PresenceReason::Heard), (false, PresenceReason::Stale), (true, PresenceReason::Heard)];
+    let both = both.map(|(online, reason)| agent.presence_by("pump", online, reason));
+    agent.step(both.into()).await.unwrap();
+    let shadow = shadow(&*world.backbone(), "pump").await;
+    assert_eq!((shadow.online, shadow.stale), (Some(true), false));
 }
 
 pub(crate) async fn a_device_goes_over_to_the_agent_that_tells_of_it_now<F: Future<Output = Made>>(

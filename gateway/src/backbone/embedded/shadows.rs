@@ -103,7 +103,7 @@ impl Shadows {
                 key.0,
                 key.1.as_str(),
                 shadow.agent.as_str(),
-                shadow.online,
+                standing(shadow.online, shadow.stale),
                 shadow.presence_order.epoch_order.cast_signed(),
                 shadow.presence_order.seq.cast_signed(),
                 shadow.last_seen.map(|at| at.0),
@@ -177,10 +177,12 @@ pub(super) fn page(store: &Connection, room: i64, wanted: &PageWanted) -> rusqli
 }
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<DeviceSummary> {
+    let (online, stale) = standing_from(row)?;
     Ok(DeviceSummary {
         device: device_name(row, 0)?,
         agent: agent_name(row, 1)?,
-        online: row.get(2)?,
+        online,
+        stale,
         last_seen: row.get::<_, Option<i64>>(3)?.map(UnixMicros),
         metrics: usize::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
     })
@@ -190,7 +192,7 @@ fn load(store: &Connection, room: i64, device: &DeviceName) -> rusqlite::Result<
     let sql = format!("SELECT {COLUMNS} FROM shadows WHERE room = ?1 AND device = ?2");
     let shadow = |row: &Row<'_>| {
         let mut shadow = Shadow::new(agent_name(row, 1)?);
-        shadow.online = row.get(2)?;
+        (shadow.online, shadow.stale) = standing_from(row)?;
         shadow.presence_order = order(row.get(3)?, row.get(4)?);
         shadow.last_seen = row.get::<_, Option<i64>>(5)?.map(UnixMicros);
         for stored in decode(row)? {
@@ -208,10 +210,12 @@ fn for_people(row: &Row<'_>) -> rusqlite::Result<DeviceShadow> {
         received_at: stored.received_at,
         order: stored.order,
     });
+    let (online, stale) = standing_from(row)?;
     Ok(DeviceShadow {
         device: device_name(row, 0)?,
         agent: agent_name(row, 1)?,
-        online: row.get(2)?,
+        online,
+        stale,
         last_seen: row.get::<_, Option<i64>>(5)?.map(UnixMicros),
         metrics: metrics.collect(),
     })
@@ -267,6 +271,18 @@ fn decode_metric(bytes: &[u8]) -> Option<(Stored, &[u8])> {
     let received_at = UnixMicros(i64::from_le_bytes(*received_at));
     Some((Stored { order, received_at, reading, bytes }, rest))
 }
+
+/// The `online` column: 1 there, 0 gone, 2 gone because it was silent, null never told.
+fn standing(online: Option<bool>, stale: bool) -> Option<i64> {
+    online.map(|online| if stale { STALE } else { i64::from(online) })
+}
+
+fn standing_from(row: &Row<'_>) -> rusqlite::Result<(Option<bool>, bool)> {
+    let column: Option<i64> = row.get(2)?;
+    Ok((column.map(|standing| standing == 1), column == Some(STALE)))
+}
+
+const STALE: i64 = 2;
 
 fn order(epoch_order: i64, seq: i64) -> ReadingOrder {
     ReadingOrder { epoch_order: epoch_order.cast_unsigned(), seq: seq.cast_unsigned() }

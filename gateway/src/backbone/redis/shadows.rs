@@ -1,9 +1,11 @@
 //! Shadows as Redis keeps them: what a step tells of each device, and what readers get back.
 //!
 //! ```text
-//! devices[DEVICE]      generation (4) │ order of presence (16) │ online: 1, 0 or - │ last seen (8) │ agent
+//! devices[DEVICE]      generation (4) │ order of presence (16) │ online: 1, 0, s or - │ last seen (8) │ agent
 //! shadow:DEVICE[METRIC] generation (4) │ order (16) │ received at (8) │ an encoded record of one reading
 //! ```
+//!
+//! `s`: not online, and nobody said so but the device's silence.
 //!
 //! An order is epoch order and number, big-endian, so that strings compare as numbers do. A device that goes
 //! over to another agent gets a new generation: what is of an older one is older than anything.
@@ -39,6 +41,7 @@ pub(super) struct DeviceRow {
     generation: u32,
     pub(super) agent: AgentName,
     pub(super) online: Option<bool>,
+    pub(super) stale: bool,
     pub(super) last_seen: Option<UnixMicros>,
 }
 
@@ -72,7 +75,7 @@ impl Telling {
             Bytes::copy_from_slice(self.device.as_str().as_bytes()),
             flag(self.backlog),
             order_bytes(shadow.presence_order),
-            shadow.online.map_or(Bytes::new(), flag),
+            if shadow.stale { Bytes::from_static(b"s") } else { shadow.online.map_or(Bytes::new(), flag) },
             seen_bytes(shadow.last_seen),
             Bytes::from(shadow.metrics.len().to_string()),
         ];
@@ -94,14 +97,15 @@ impl DeviceRow {
             let (online, row) = row.split_first()?;
             let (seen, agent) = row.split_first_chunk()?;
             let agent = AgentName::new(std::str::from_utf8(agent).ok()?).ok()?;
-            let online = match online {
-                b'1' => Some(true),
-                b'0' => Some(false),
-                b'-' => None,
+            let (online, stale) = match online {
+                b'1' => (Some(true), false),
+                b'0' => (Some(false), false),
+                b's' => (Some(false), true),
+                b'-' => (None, false),
                 _ => return None,
             };
             let last_seen = seen_from(*seen);
-            Some(DeviceRow { generation: u32::from_be_bytes(*generation), agent, online, last_seen })
+            Some(DeviceRow { generation: u32::from_be_bytes(*generation), agent, online, stale, last_seen })
         };
         parts().ok_or(BadShadow)
     }
@@ -111,7 +115,8 @@ impl DeviceRow {
         let metrics = metrics.into_iter().map(|slot| decode_slot(self.generation, slot).ok_or(BadShadow));
         let mut metrics = metrics.collect::<Result<Vec<_>, _>>()?;
         metrics.sort_by(|left, right| left.reading.metric.cmp(&right.reading.metric));
-        Ok(DeviceShadow { device, agent: self.agent, online: self.online, last_seen: self.last_seen, metrics })
+        let DeviceRow { agent, online, stale, last_seen, .. } = self;
+        Ok(DeviceShadow { device, agent, online, stale, last_seen, metrics })
     }
 }
 
@@ -196,6 +201,7 @@ pub(super) async fn list(nodes: &Nodes, keys: &RoomKeys) -> Result<Vec<DeviceSum
         device,
         agent: row.agent,
         online: row.online,
+        stale: row.stale,
         last_seen: row.last_seen,
         metrics,
     };

@@ -229,7 +229,10 @@ fn add_merged(gaps: &mut Vec<Gap>, gap: Gap) {
 /// The newest reading of each metric; nothing of what a device tells of its past.
 fn shadow_updates(record: &Record) -> Vec<ShadowUpdate> {
     let telemetry = match record {
-        Record::Presence(presence) => return vec![ShadowUpdate::Online { online: presence.online, at: presence.at }],
+        Record::Presence(presence) => {
+            let (online, stale, at) = (presence.online, presence.is_stale(), presence.at);
+            return vec![ShadowUpdate::Online { online, stale, at }];
+        }
         Record::Telemetry(telemetry) if telemetry.historical => return Vec::new(),
         Record::Telemetry(telemetry) => telemetry,
     };
