@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
 
 use crate::program::{Program, ours};
 use crate::wait;
@@ -98,6 +99,20 @@ impl Gateway {
         if status.success() { Ok(()) } else { bail!("the gateway ended with {status}\n{}", program.log_tail()) }
     }
 
+    /// SIGSTOP: it keeps its connections and answers nobody.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        self.program.as_ref().context("the gateway is not running")?.signal(signal)
+    }
+
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.name
@@ -120,7 +135,12 @@ impl Gateway {
 
     /// A token for a person who may read all.
     pub fn user_token(&self) -> Result<String> {
-        self.token(&["user", "tester"])
+        self.token_of("tester")
+    }
+
+    /// A token for a person of this name who may read all.
+    pub fn token_of(&self, user: &str) -> Result<String> {
+        self.token(&["user", user])
     }
 
     /// A token for an agent of the tests' site.
