@@ -14,6 +14,7 @@ use crate::backbone::Backbone;
 use crate::config::Config;
 use crate::edge_session::Alarms;
 use crate::lines::Lines;
+use crate::neighbours::Neighbours;
 use crate::room::RoomsHandle;
 use crate::server::Turnstiles;
 
@@ -24,6 +25,7 @@ pub(crate) struct Context {
     pub(crate) backbone: Arc<dyn Backbone>,
     pub(crate) rooms: RoomsHandle,
     pub(crate) attendance: Attendance,
+    pub(crate) neighbours: Neighbours,
     pub(crate) alarms: Alarms,
     pub(crate) lines: Arc<Lines>,
     pub(crate) turnstiles: Turnstiles,

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use crate::config::ServerConfig;
+use lockgate_proto::limits::GATEWAYS_MAX;
+
+use crate::backbone::Instance;
+use crate::config::{ServerConfig, Service};
 use crate::limits::PAGE_CLOSE_TIMEOUT;
 
 /// What a peer is told when it must leave.
@@ -20,19 +23,32 @@ pub(crate) struct Farewell {
 impl Farewell {
     /// One peer's; each random number gives another moment and another order, so that neither all come at once nor
     /// all to the same one.
-    pub(crate) fn new(server: &ServerConfig, random: u64) -> Farewell {
+    pub(crate) fn new(server: &ServerConfig, known: &[Instance], service: Service, random: u64) -> Farewell {
         let nanos = (server.drain_spread.as_nanos().saturating_mul(u128::from(random))) >> 64;
-        let mut gateways = others(server);
+        let mut gateways = others(server, known, service);
         let turn = usize::try_from(random & 0xffff).unwrap_or_default() % gateways.len().max(1);
         gateways.rotate_left(turn);
+        gateways.truncate(GATEWAYS_MAX);
         Farewell { reconnect_after: Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)), gateways }
     }
 }
 
-/// Where the other instances are. The one place that knows where this knowledge comes from: the configuration.
-fn others(server: &ServerConfig) -> Vec<String> {
-    let others = server.peers.iter().filter(|peer| server.advertise.as_ref() != Some(*peer));
-    others.map(ToString::to_string).collect()
+/// Where the other instances are: those that the configuration names, and those that say in the backbone that they
+/// serve such peers.
+fn others(server: &ServerConfig, known: &[Instance], service: Service) -> Vec<String> {
+    let serves = |instance: &&Instance| match service {
+        Service::Edge => instance.edge,
+        Service::Client => instance.client,
+        Service::Api => false,
+    };
+    let mut others: Vec<String> = Vec::new();
+    for url in server.peers.iter().chain(known.iter().filter(serves).map(|instance| &instance.url)) {
+        let text = url.to_string();
+        if server.advertise.as_ref() != Some(url) && !others.contains(&text) {
+            others.push(text);
+        }
+    }
+    others
 }
 
 /// How long an agent that was told to go has for what is in flight. Then there is still time to close.
@@ -52,8 +68,14 @@ pub(crate) fn close_timeout(server: &ServerConfig) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use lockgate_proto::ids::InstanceId;
+
     use super::*;
     use crate::config::Config;
+
+    fn instance(url: &str, edge: bool, client: bool) -> Instance {
+        Instance { id: InstanceId(1), url: url.parse().unwrap(), edge, client }
+    }
 
     #[test]
     fn peers_are_sent_to_the_others_at_many_moments_and_in_many_orders() {
@@ -65,10 +87,31 @@ mod tests {
             drain_spread: Duration::from_secs(4),
             ..Config::default().server
         };
-        let (first, last) = (Farewell::new(&server, 0), Farewell::new(&server, u64::MAX));
+        let farewell = |server: &ServerConfig, random| Farewell::new(server, &[], Service::Edge, random);
+        let (first, last) = (farewell(&server, 0), farewell(&server, u64::MAX));
         assert_eq!((first.reconnect_after, first.gateways), (Duration::ZERO, vec!["wss://a".into(), "wss://c".into()]));
         assert_eq!(last.reconnect_after.as_millis(), 3_999);
         assert_eq!(last.gateways, ["wss://c", "wss://a"]);
-        assert_eq!(Farewell::new(&Config::default().server, 7).gateways, Vec::<String>::new());
+        assert_eq!(farewell(&Config::default().server, 7).gateways, Vec::<String>::new());
+    }
+
+    #[test]
+    fn peers_are_sent_to_those_that_say_that_they_serve_them_and_to_none_twice() {
+        let server = ServerConfig {
+            advertise: Some("wss://me".parse().unwrap()),
+            peers: vec!["wss://a".parse().unwrap()],
+            ..Config::default().server
+        };
+        let known = [
+            instance("wss://me", true, true),
+            instance("wss://agents", true, false),
+            instance("wss://a", true, true),
+            instance("wss://people", false, true),
+        ];
+        let sent_to = |service| Farewell::new(&server, &known, service, 0).gateways;
+        assert_eq!(sent_to(Service::Edge), ["wss://a", "wss://agents"]);
+        assert_eq!(sent_to(Service::Client), ["wss://a", "wss://people"]);
+        let many: Vec<_> = (0..GATEWAYS_MAX * 2).map(|at| instance(&format!("wss://g{at}"), true, true)).collect();
+        assert_eq!(Farewell::new(&server, &many, Service::Edge, 5).gateways.len(), GATEWAYS_MAX);
     }
 }

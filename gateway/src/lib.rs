@@ -19,6 +19,7 @@ mod context;
 mod drain;
 mod engine;
 mod lines;
+mod neighbours;
 mod peer;
 mod server;
 mod start;

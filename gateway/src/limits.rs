@@ -38,6 +38,9 @@ pub const LOG_READ_BYTES_MAX: usize = 256 * 1024;
 /// Requests to the registry of rooms that may wait; those who ask wait with them.
 pub const ROOM_REQUESTS_MAX: usize = 64;
 
+/// What an instance says of itself in the backbone stands for so long; it says it again three times as often.
+pub const INSTANCE_LEASE: Duration = Duration::from_secs(30);
+
 /// Devices of one room that get a shadow, unless it is configured otherwise.
 pub const DEVICES_PER_ROOM_MAX: usize = 10_000;
 

@@ -19,6 +19,7 @@ use crate::drain;
 use crate::edge_session::Alarms;
 use crate::limits::METRICS_CONNECTIONS_MAX;
 use crate::metrics::{self, Gauge, InstallError};
+use crate::neighbours::Neighbours;
 use crate::room::Registry;
 use crate::server::{self, Admission, Bound, Bounds, Door, ListenError, Turnstiles};
 
@@ -69,9 +70,11 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
         Ok(())
     });
     let turnstiles = Turnstiles::new(parts.clock.clone());
+    let instance = InstanceId(lockgate_runtime::random());
     let context = Context {
         config: Arc::clone(&config),
-        attendance: attendance(&parts.backbone, parts.clock.clone(), supervisor),
+        attendance: attendance(&parts.backbone, instance, parts.clock.clone(), supervisor),
+        neighbours: Neighbours::start(&parts.backbone, instance, &config.server, supervisor),
         backbone: parts.backbone,
         rooms,
         alarms: Alarms::default(),
@@ -114,13 +117,9 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
 }
 
 /// Says from now on who is in which room here.
-fn attendance(backbone: &Arc<dyn Backbone>, clock: Clock, supervisor: &Supervisor) -> Attendance {
+fn attendance(backbone: &Arc<dyn Backbone>, instance: InstanceId, clock: Clock, supervisor: &Supervisor) -> Attendance {
     let attendance = Attendance::new(clock);
-    let task = AttendanceTask {
-        attendance: attendance.clone(),
-        backbone: Arc::clone(backbone),
-        instance: InstanceId(lockgate_runtime::random()),
-    };
+    let task = AttendanceTask { attendance: attendance.clone(), backbone: Arc::clone(backbone), instance };
     supervisor.spawn("attendance", |stop| async move {
         task.run(stop).await;
         Ok(())

@@ -1,5 +1,6 @@
 //! Gateways come, go, are killed and lose their Redis: agents and clients go on, and nothing is lost or doubled.
 
+mod announced;
 mod gateways;
 mod hanging;
 mod redis;

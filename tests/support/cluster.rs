@@ -12,7 +12,7 @@ use crate::redis::Redis;
 /// A gateway that is asked to stop has ended by then.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Gateways that share a Redis and a key, and know each other.
+/// Gateways that share a Redis and a key, and tell each other where they are.
 #[derive(Debug)]
 pub struct Cluster {
     /// What they share.
@@ -33,7 +33,7 @@ impl Cluster {
         let (key, redis_url, timeout) = (folder.join("token.key"), redis.url(), DRAIN_TIMEOUT.as_secs());
         let start = |index: usize| {
             let config = format!(
-                "[server]\nadvertise = {:?}\npeers = {urls:?}\ndrain_timeout = \"{timeout}s\"\ndrain_spread = \"300ms\"\n\
+                "[server]\nadvertise = {:?}\ndrain_timeout = \"{timeout}s\"\ndrain_spread = \"300ms\"\n\
                  [redis]\nurl = {redis_url:?}\ndurability = \"fsync\"\n",
                 urls[index]
             );

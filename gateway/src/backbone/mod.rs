@@ -26,6 +26,7 @@ mod types;
 pub mod conformance;
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lockgate_proto::attendance::{Present, Sheet};
@@ -41,8 +42,8 @@ pub use lockgate_proto::link::gateway::{NewEntry, ShadowUpdate, Step};
 pub use selection::{DevicePage, DeviceTest, MetricTest, PageWanted, Selection, Wanted};
 pub use stamps::{Random, RandomFailed};
 pub use types::{
-    BackboneError, Clock, DeviceShadow, DeviceSummary, Health, LogRead, LoggedEntry, Opened, ReadLimit, ReadingOrder,
-    Retention, ShadowMetric, Snapshot, Stepped,
+    BackboneError, Clock, DeviceShadow, DeviceSummary, Health, Instance, LogRead, LoggedEntry, Opened, ReadLimit,
+    ReadingOrder, Retention, ShadowMetric, Snapshot, Stepped,
 };
 
 /// One engine. Any number of gateways may share one, as far as the engine itself can be shared.
@@ -113,6 +114,16 @@ pub trait Backbone: Send + Sync + 'static {
 
     /// Gives up, in all rooms, what instances said that are heard of no more.
     async fn expire_attendance(&self) -> Result<(), BackboneError>;
+
+    /// Says that an instance is there, for so long; without a lease, that it is there no more.
+    async fn announce(&self, _instance: &Instance, _lease: Duration) -> Result<(), BackboneError> {
+        Ok(())
+    }
+
+    /// The instances that are there. An engine that only one gateway can use knows of none.
+    async fn instances(&self) -> Result<Vec<Instance>, BackboneError> {
+        Ok(Vec::new())
+    }
 
     /// Everything that is committed after [`Feed::start`].
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError>;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::entry::EntryKind;
-use lockgate_proto::ids::{AgentName, DeviceName};
+use lockgate_proto::ids::{AgentName, DeviceName, InstanceId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::{Position, Stamp};
 use lockgate_proto::reading::Reading;
 use lockgate_proto::seq::Seq;
 use lockgate_proto::time::UnixMicros;
+use lockgate_runtime::dial::GatewayUrl;
 
 /// The world's time, as the gateway knows it.
 pub type Clock = Arc<dyn Fn() -> UnixMicros + Send + Sync>;
@@ -145,6 +146,19 @@ pub struct Snapshot {
     pub position: Position,
     /// By name of the device.
     pub devices: Vec<DeviceShadow>,
+}
+
+/// A gateway among those that share a backbone, as it says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Which run of a gateway it is.
+    pub id: InstanceId,
+    /// Where it is reached.
+    pub url: GatewayUrl,
+    /// Whether it lets agents in.
+    pub edge: bool,
+    /// Whether it lets people's programs in.
+    pub client: bool,
 }
 
 /// Whether a backbone takes writes.

@@ -25,6 +25,7 @@ use crate::client_session::health::HealthWatch;
 use crate::client_session::request::{Question, Request, RequestError, SubscribeRequest, decode};
 use crate::client_session::subscriptions::{Due, Subscriptions};
 use crate::client_session::{answer, reply, subscribe};
+use crate::config::Service;
 use crate::context::Context;
 use crate::drain::Farewell;
 use crate::encoding::Encoding;
@@ -195,7 +196,8 @@ impl Session<'_> {
 
     /// Sends the client elsewhere.
     async fn leave(&mut self) -> Result<(), End> {
-        let farewell = Farewell::new(&self.context.config.server, lockgate_runtime::random());
+        let (server, known) = (&self.context.config.server, self.context.neighbours.known());
+        let farewell = Farewell::new(server, &known, Service::Client, lockgate_runtime::random());
         self.tell(reply::UNASKED, reply::go_away("the gateway is stopping", farewell)).await?;
         Err(End::close(CloseCode::ShuttingDown, "the gateway is stopping"))
     }

@@ -20,6 +20,7 @@ use tokio_util::sync::WaitForCancellationFuture;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::attendance::Place;
+use crate::config::Service;
 use crate::context::Context;
 use crate::drain::{self, Farewell};
 use crate::edge_session::alarm;
@@ -174,7 +175,9 @@ impl Shell<'_> {
             Input::Drain => {
                 let server = &self.context.config.server;
                 self.drained_at = Some(Instant::now() + drain::patience(server));
-                let Farewell { reconnect_after, gateways } = Farewell::new(server, lockgate_runtime::random());
+                let known = self.context.neighbours.known();
+                let Farewell { reconnect_after, gateways } =
+                    Farewell::new(server, &known, Service::Edge, lockgate_runtime::random());
                 MachineInput::DrainRequested { reconnect_after, gateways }
             }
             Input::Drained => return Err(End::close(CloseCode::ShuttingDown, "the gateway is stopping")),

@@ -10,6 +10,7 @@
 //! | `…:shadow:DEVICE` | hash | by metric: order, time of receipt, reading |
 //! | `…:attendance` | string | who is in the room |
 //! | `…:live` | sharded channel | each step's entries, as they are in the log |
+//! | `lockgate:{instances}:urls` | hash | of no room: by instance, until when it is there, what it serves, where it is reached |
 
 use std::fmt;
 
@@ -64,6 +65,11 @@ impl RoomKeys {
         RoomKeys::tagged(&format!("{}:{}", part(room.tenant.as_str()), part(room.site.as_str())))
     }
 
+    /// Those of what belongs to no room. A room's tag has a colon.
+    pub(super) fn of_no_room() -> RoomKeys {
+        RoomKeys::tagged("instances")
+    }
+
     fn tagged(tag: &str) -> RoomKeys {
         RoomKeys { prefix: format!("lockgate:{{{tag}}}"), slot: slot_of(tag) }
     }
@@ -110,6 +116,10 @@ impl RoomKeys {
 
     pub(super) fn attendance(&self) -> String {
         format!("{}{ATTENDANCE}", self.prefix)
+    }
+
+    pub(super) fn urls(&self) -> String {
+        format!("{}:urls", self.prefix)
     }
 
     pub(super) fn live(&self) -> String {

@@ -14,6 +14,7 @@ mod attendance;
 mod block_logic;
 mod connector;
 mod fitness_logic;
+mod instances;
 mod keys;
 mod lane;
 mod library;
@@ -48,8 +49,8 @@ use super::crowds::Crowds;
 use super::prepare::PreparedEntry;
 use super::stamps::Stamps;
 use super::{
-    Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, NewEntry, Opened,
-    ReadLimit, Snapshot, Step, Stepped,
+    Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, Instance, LogRead, LoggedEntry, NewEntry,
+    Opened, ReadLimit, Snapshot, Step, Stepped,
 };
 use connector::Settings;
 use keys::RoomKeys;
@@ -343,6 +344,14 @@ impl Backbone for RedisBackbone {
 
     async fn expire_attendance(&self) -> Result<(), BackboneError> {
         self.expire_all_attendance().await
+    }
+
+    async fn announce(&self, instance: &Instance, lease: Duration) -> Result<(), BackboneError> {
+        instances::announce(&self.shared.nodes, instance, lease).await
+    }
+
+    async fn instances(&self) -> Result<Vec<Instance>, BackboneError> {
+        instances::read_all(&self.shared.nodes).await
     }
 
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError> {

@@ -4,6 +4,7 @@ mod cluster;
 mod durability;
 mod faults;
 mod fitness;
+mod instances;
 mod large;
 mod live;
 mod tls;
