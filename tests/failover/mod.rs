@@ -3,5 +3,7 @@
 mod announced;
 mod gateways;
 mod hanging;
+mod put_back;
 mod redis;
+mod redis_cluster;
 mod scene;

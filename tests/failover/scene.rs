@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lockgate_tests::account::{Account, repeated, samples, whole_log};
 use lockgate_tests::agent::{Agent, AgentPlan};
 use lockgate_tests::cluster::Cluster;
@@ -19,7 +19,7 @@ pub(crate) struct Scene {
     pub(crate) cluster: Cluster,
     pub(crate) agents: [Agent; 2],
     pub(crate) watches: Vec<Watch>,
-    devices: Devices,
+    devices: Option<Devices>,
     pub(crate) token: String,
     folder: PathBuf,
 }
@@ -55,7 +55,7 @@ impl Scene {
             Agent::start(folder, &plan)
         };
         let agents = [agent("agent-1", &one, ["pump-1", "pump-2"])?, agent("agent-2", &other, ["pump-3", "pump-4"])?];
-        let mut scene = Scene { cluster, agents, watches, devices, token, folder: folder.to_owned() };
+        let mut scene = Scene { cluster, agents, watches, devices: Some(devices), token, folder: folder.to_owned() };
         scene.goes_on("everybody is there")?;
         Ok(scene)
     }
@@ -85,10 +85,48 @@ impl Scene {
         self.watches.iter_mut().try_for_each(|watch| watch.until(what, wait::PATIENCE, is_told))
     }
 
+    /// Waits until every client has been told that the log is another one.
+    pub(crate) fn is_told(&mut self, what: &str) -> Result<()> {
+        self.watches.iter_mut().try_for_each(|watch| watch.until(what, wait::PATIENCE, is_told_of_another_history))
+    }
+
     /// Nothing is lost or doubled, the books balance, and every client has seen every offset once. Leaves the rest to look at.
     pub(crate) fn reckon(mut self) -> Result<()> {
-        let (url, token) = (self.cluster.url(), self.token);
-        let journal = self.devices.stop()?;
+        let log = self.settle()?;
+        ensure!(samples(&log).len() > 200, "{} samples are too few to show anything", samples(&log).len());
+        let logged = offsets(&log);
+        for watch in &mut self.watches {
+            let all = |lines: &[Value]| offsets(lines).len() >= logged.len();
+            watch.until("every client has seen all", wait::PATIENCE, all)?;
+            ensure!(offsets(watch.look()?) == logged, "a client missed an entry or saw one twice");
+            ensure!(watch.is_running(), "a client ended by itself\n{}", self.folder.display());
+        }
+        Ok(())
+    }
+
+    /// The same after the log has become another one. Since a client was told so, it has seen every offset of the new log
+    /// once, and no sample twice.
+    pub(crate) fn reckon_anew(mut self) -> Result<()> {
+        let log = self.settle()?;
+        let last = offsets(&log).last().copied();
+        for watch in &mut self.watches {
+            watch.until("every client has seen the last", wait::PATIENCE, |lines| {
+                offsets(since_told(lines)).last().copied() == last
+            })?;
+            let anew = since_told(watch.look()?);
+            let (seen, at) = (offsets(anew), anew.first().and_then(|line| line["position"].as_str()));
+            let after: u64 = at.and_then(|at| at.split_once('.')?.0.parse().ok()).unwrap_or_default();
+            ensure!(seen == (after + 1..=last.unwrap_or_default()).collect::<Vec<_>>(), "after {after}: {seen:?}");
+            ensure!(repeated(samples(anew)) == 0, "a client was told a sample twice");
+            ensure!(watch.is_running(), "a client ended by itself\n{}", self.folder.display());
+        }
+        Ok(())
+    }
+
+    /// Stops what talks; all that was heard is in the log once, and the books balance. Gives the log.
+    fn settle(&mut self) -> Result<Vec<Value>> {
+        let (url, token) = (self.cluster.url(), self.token.clone());
+        let journal = self.devices.take().context("the devices play")?.stop()?;
         let account = Account::await_arrival(&journal, &url, &token)?;
         let tails = || self.agents.iter().map(Agent::log_tail).collect::<String>();
         ensure!(account.is_clean(), "{}\n{}", account.text, tails());
@@ -99,17 +137,25 @@ impl Scene {
         }
         let log = whole_log(&url, &token)?;
         let account = Account::settle(&journal, &samples(&log))?;
-        ensure!(account.is_clean() && account.stored > 200, "{}", account.text);
+        ensure!(account.is_clean() && account.stored > 0, "{}", account.text);
         let logged = offsets(&log);
         ensure!(logged.first() == Some(&1) && repeated(logged.iter()) == 0, "the log is whole: {logged:?}");
-        for watch in &mut self.watches {
-            let all = |lines: &[Value]| offsets(lines).len() >= logged.len();
-            watch.until("every client has seen all", wait::PATIENCE, all)?;
-            ensure!(offsets(watch.look()?) == logged, "a client missed an entry or saw one twice");
-            ensure!(watch.is_running(), "a client ended by itself\n{}", self.folder.display());
-        }
-        Ok(())
+        Ok(log)
     }
+}
+
+fn tells_of_another_history(line: &Value) -> bool {
+    line["kind"] == "not_recovered" && line["reason"] == "diverged"
+}
+
+/// Whether a client has been told that the log is another one.
+pub(crate) fn is_told_of_another_history(lines: &[Value]) -> bool {
+    lines.iter().any(tells_of_another_history)
+}
+
+/// From the last such line on.
+fn since_told(lines: &[Value]) -> &[Value] {
+    lines.iter().rposition(tells_of_another_history).map_or(&[], |at| &lines[at..])
 }
 
 /// Offsets of the entries that the lines are of; an entry with several readings makes several lines.

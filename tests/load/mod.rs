@@ -1,5 +1,8 @@
 //! Many agents and readers at once: every record comes to every reader of its room exactly once and in order.
 
+mod slow;
+mod slow_reader;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;

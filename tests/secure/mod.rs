@@ -1,5 +1,7 @@
 //! Links that others could listen to.
 
+mod redis;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};

@@ -9,6 +9,7 @@ pub mod chaos;
 pub mod cluster;
 pub mod devices;
 pub mod gateway;
+pub mod line;
 pub mod loss;
 pub mod program;
 pub mod proxy;

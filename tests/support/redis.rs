@@ -102,6 +102,13 @@ impl Redis {
         self.restart()
     }
 
+    /// `kill -9`, and an empty one at the same address.
+    pub fn lose_all(&mut self) -> Result<()> {
+        self.kill()?;
+        std::fs::remove_dir_all(self.data())?;
+        self.restart()
+    }
+
     /// Puts a copy in the place of what it had; it must not run.
     pub fn replace_data(&self, copy: &Path) -> Result<()> {
         std::fs::remove_dir_all(self.data())?;
