@@ -12,10 +12,10 @@ use lockgate_tests::gateway::SITE;
 use lockgate_tests::loss::await_balanced;
 use lockgate_tests::program::ours;
 use lockgate_tests::wait;
-use lockgate_tests::watch::{Watch, ask};
+use lockgate_tests::watch::{Watch, ask, since_another_history};
 use serde_json::Value;
 
-use super::scene::{Preferred, Scene, is_told_of_another_history};
+use super::scene::{Preferred, Scene};
 
 #[test]
 fn a_redis_that_was_put_back_to_an_older_copy_is_filled_again_and_clients_are_told() -> Result<()> {
@@ -86,7 +86,8 @@ fn what_nobody_holds_any_more_is_told_as_lost_when_redis_comes_back_empty() -> R
     let before = book(&url, &token)?;
 
     cluster.redis.lose_all()?;
-    watch.until("the client is told that there is another log", wait::PATIENCE, is_told_of_another_history)?;
+    let is_told = |lines: &[Value]| since_another_history(lines).is_some();
+    watch.until("the client is told that there is another log", wait::PATIENCE, is_told)?;
     // The health of an agent is a record like others: there may be more by now, and never fewer.
     let is_known_again =
         || book(&url, &token).ok().filter(|book| book["produced"].as_u64() >= before["produced"].as_u64());

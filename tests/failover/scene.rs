@@ -9,7 +9,7 @@ use lockgate_tests::cluster::Cluster;
 use lockgate_tests::devices::{Devices, Fleet};
 use lockgate_tests::loss::await_balanced;
 use lockgate_tests::wait;
-use lockgate_tests::watch::Watch;
+use lockgate_tests::watch::{Watch, since_another_history};
 use serde_json::Value;
 
 const FLEET: Fleet = Fleet { pumps: 4, thermostats: 0, meters: 0, rooms: 0 };
@@ -87,7 +87,9 @@ impl Scene {
 
     /// Waits until every client has been told that the log is another one.
     pub(crate) fn is_told(&mut self, what: &str) -> Result<()> {
-        self.watches.iter_mut().try_for_each(|watch| watch.until(what, wait::PATIENCE, is_told_of_another_history))
+        self.watches
+            .iter_mut()
+            .try_for_each(|watch| watch.until(what, wait::PATIENCE, |lines| since_another_history(lines).is_some()))
     }
 
     /// Nothing is lost or doubled, the books balance, and every client has seen every offset once. Leaves the rest to look at.
@@ -111,9 +113,9 @@ impl Scene {
         let last = offsets(&log).last().copied();
         for watch in &mut self.watches {
             watch.until("every client has seen the last", wait::PATIENCE, |lines| {
-                offsets(since_told(lines)).last().copied() == last
+                since_another_history(lines).is_some_and(|lines| offsets(lines).last().copied() == last)
             })?;
-            let anew = since_told(watch.look()?);
+            let anew = since_another_history(watch.look()?).context("it was told")?;
             let (seen, at) = (offsets(anew), anew.first().and_then(|line| line["position"].as_str()));
             let after: u64 = at.and_then(|at| at.split_once('.')?.0.parse().ok()).unwrap_or_default();
             ensure!(seen == (after + 1..=last.unwrap_or_default()).collect::<Vec<_>>(), "after {after}: {seen:?}");
@@ -142,20 +144,6 @@ impl Scene {
         ensure!(logged.first() == Some(&1) && repeated(logged.iter()) == 0, "the log is whole: {logged:?}");
         Ok(log)
     }
-}
-
-fn tells_of_another_history(line: &Value) -> bool {
-    line["kind"] == "not_recovered" && line["reason"] == "diverged"
-}
-
-/// Whether a client has been told that the log is another one.
-pub(crate) fn is_told_of_another_history(lines: &[Value]) -> bool {
-    lines.iter().any(tells_of_another_history)
-}
-
-/// From the last such line on.
-fn since_told(lines: &[Value]) -> &[Value] {
-    lines.iter().rposition(tells_of_another_history).map_or(&[], |at| &lines[at..])
 }
 
 /// Offsets of the entries that the lines are of; an entry with several readings makes several lines.

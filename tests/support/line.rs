@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
-use crate::account::{Account, samples};
+use crate::account::{Account, repeated, samples};
 use crate::agent::{Agent, AgentPlan};
 use crate::devices::{Devices, Fleet};
 use crate::gateway::Gateway;
 use crate::loss::await_balanced;
 use crate::wait;
-use crate::watch::Watch;
+use crate::watch::{Watch, since_another_history};
 
 const FLEET: Fleet = Fleet { pumps: 2, thermostats: 0, meters: 0, rooms: 0 };
 
@@ -43,14 +44,15 @@ impl Line {
     /// Waits until the client sees more of each pump.
     pub fn goes_on(&mut self, what: &str) -> Result<()> {
         let before = self.watch.look()?.len();
-        let comes = |lines: &[serde_json::Value]| {
+        let comes = |lines: &[Value]| {
             let heard = samples(&lines[before..]);
             ["pump-1", "pump-2"].iter().all(|pump| heard.iter().filter(|(device, _)| device == pump).count() >= 5)
         };
         self.watch.until(what, wait::PATIENCE, comes)
     }
 
-    /// Stops the pumps: all that they said is in the log once, and the books balance without a loss.
+    /// Stops the pumps: all that they said is in the log once, the books balance without a loss, and the client has seen
+    /// all of it, or was told why not.
     pub fn reckon(mut self) -> Result<()> {
         let (url, journal) = (self.gateway.url(), self.devices.stop()?);
         let account = Account::await_arrival(&journal, &url, &self.token)?;
@@ -58,6 +60,14 @@ impl Line {
         ensure!(account.is_clean() && account.stored > 0, tails());
         let lost = await_balanced(&url, &self.token)?;
         ensure!(lost.as_object().is_some_and(serde_json::Map::is_empty), "nothing is lost: {lost}\n{}", tails());
+        if since_another_history(self.watch.look()?).is_none() {
+            let all = |lines: &[Value]| samples(lines).len() as u64 >= account.stored;
+            self.watch.until("the client has seen all", wait::PATIENCE, all)?;
+        }
+        let lines = self.watch.look()?;
+        let of_one_log = since_another_history(lines).unwrap_or(lines);
+        ensure!(repeated(samples(of_one_log)) == 0, "the client was told a sample twice");
+        ensure!(self.watch.is_running(), "the client ended by itself");
         self.agent.stop(wait::PATIENCE)?;
         self.gateway.stop(wait::PATIENCE)
     }

@@ -69,6 +69,12 @@ impl Watch {
     }
 }
 
+/// From where a client was told last that the log is another one; `None`: it never was.
+pub fn since_another_history(lines: &[Value]) -> Option<&[Value]> {
+    let tells = |line: &Value| line["kind"] == "not_recovered" && line["reason"] == "diverged";
+    lines.iter().rposition(tells).map(|at| &lines[at..])
+}
+
 /// Runs a `lockgate` sub-command that ends by itself, and gives its JSON lines.
 pub fn ask(url: &str, token: &str, words: &[&str]) -> Result<Vec<Value>> {
     let mut command = Command::new(ours("lockgate")?);

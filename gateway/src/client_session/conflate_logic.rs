@@ -167,7 +167,9 @@ mod tests {
 
     fn taken(filter: &Filter, entries: &[LoggedEntry]) -> Option<Conflated> {
         let mut conflater = Conflater::new(position(1, entries[0].position.offset.0 - 1));
-        entries.iter().for_each(|entry| conflater.take(entry, filter));
+        for entry in entries {
+            conflater.take(entry, filter);
+        }
         conflater.finish()
     }
 

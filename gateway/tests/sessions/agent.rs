@@ -39,13 +39,8 @@ pub(crate) async fn dial_at(address: SocketAddr, token: Option<&str>) -> Result<
     Dialer::new(url, "/v1/edge", "lockgate.edge.v1", LinkOptions::edge_at_agent(), None).unwrap().dial(token).await
 }
 
-/// An encoded record of a device: one number, or as many bytes.
-pub(crate) fn record(device: &str, value: Value) -> Bytes {
-    record_of(device, &["level"], &value)
-}
-
-/// The same value of each of these metrics.
-fn record_of(device: &str, metrics: &[&str], value: &Value) -> Bytes {
+/// An encoded record of a device: of each of these metrics one number, or as many bytes.
+pub(crate) fn record(device: &str, metrics: &[&str], value: &Value) -> Bytes {
     let reading = |metric: &&str| Reading {
         metric: MetricName::new(metric).unwrap(),
         unit: Some(Arc::from("m")),
@@ -119,12 +114,12 @@ impl Agent {
 
     /// Sends one record of each value, and does not wait.
     pub(crate) async fn publish(&mut self, device: &str, values: impl IntoIterator<Item = Value>) {
-        self.publish_records(values.into_iter().map(|value| record(device, value))).await;
+        self.publish_records(values.into_iter().map(|value| record(device, &["level"], &value))).await;
     }
 
     /// Sends one record with this number for each of these metrics, and waits until it is acknowledged.
     pub(crate) async fn publish_metrics(&mut self, device: &str, metrics: &[&str], number: i64) {
-        self.publish_records([record_of(device, metrics, &Value::Integer(number))]).await;
+        self.publish_records([record(device, metrics, &Value::Integer(number))]).await;
         self.acknowledged().await;
     }
 

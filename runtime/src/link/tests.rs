@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lockgate_proto::link::close::CloseCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 
 use super::{Link, LinkError, LinkOptions, MessageKind, Received, Role};
 
@@ -112,9 +112,10 @@ async fn slow_line(client: DuplexStream, server: DuplexStream, pace: Duration) {
     let (mut client_reads, mut client_writes) = tokio::io::split(client);
     let (mut server_reads, mut server_writes) = tokio::io::split(server);
     let back = tokio::io::copy(&mut client_reads, &mut server_writes);
+    let mut turns = interval(pace);
     let forth = async {
         while let Ok(byte) = server_reads.read_u8().await {
-            tokio::time::sleep(pace).await;
+            turns.tick().await;
             client_writes.write_u8(byte).await.unwrap();
         }
     };
