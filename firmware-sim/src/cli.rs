@@ -22,6 +22,7 @@ use crate::faults::FaultRates;
 use crate::fleet::FleetArgs;
 use crate::models::Kind;
 use crate::publisher::BrokerUrl;
+use crate::reference::{self, ReferenceArgs};
 use crate::replay::{self, Chunk, MqttReplay, Pace, SerialReplay, Stage};
 
 /// Samples of each fault that `account` names.
@@ -81,6 +82,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Load gateways with thousands of agents and readers, and account for every record.
     Fleet(FleetArgs),
+    /// Pass on bare messages: what a fleet's figures of a gateway are held against.
+    Reference(ReferenceArgs),
     /// Hold a journal against what a store holds, and count what was lost or doubled.
     Account(AccountArgs),
     /// Run an MQTT broker in memory, for demos.
@@ -245,6 +248,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Devices(args) => grace = play_devices(args, &supervisor)?,
         Command::Fleet(args) => return load(args, &supervisor).await,
+        Command::Reference(args) => {
+            let address = reference::start(&args, &supervisor)?;
+            report(&json!({"event": "listening", "address": address.to_string(), "url": format!("ws://{address}")}))?;
+        }
         // No task and nothing to wait for.
         Command::Account(args) => return settle(&args),
         Command::Replay(args) => {

@@ -4,7 +4,8 @@
 //! are replayed on either. All formats are written here anew and share no code with the program that reads them.
 //! The same seed gives the same bytes.
 //!
-//! [`fleet`] is another thing: not devices but agents and readers by the thousand, as load for gateways.
+//! [`fleet`] is another thing: not devices but agents and readers by the thousand, as load for gateways. [`reference`] is what
+//! a gateway's figures are held against: the same fan-out without any promise.
 //!
 //! # Counting losses
 //!
@@ -58,6 +59,7 @@ pub mod cli;
 pub mod device;
 pub mod devices;
 pub mod faults;
+mod files;
 pub mod fleet;
 pub mod hearing;
 pub mod journal;
@@ -66,5 +68,7 @@ pub mod models;
 pub mod pty;
 pub mod publisher;
 pub mod random;
+pub mod reference;
 pub mod replay;
 pub mod room;
+mod websocket_logic;

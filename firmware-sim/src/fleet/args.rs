@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use lockgate_proto::ids::{Site, Tenant};
 use lockgate_proto::limits::READINGS_PER_RECORD_MAX;
 use lockgate_runtime::dial::GatewayUrl;
@@ -25,9 +25,12 @@ pub struct FleetArgs {
     /// go to the next when theirs is lost.
     #[arg(long = "gateway", value_name = "URL", required = true)]
     gateways: Vec<GatewayUrl>,
+    /// What answers there: gateways, or `lockgate-sim reference`, which takes and gives bare messages.
+    #[arg(long, value_name = "WHAT", default_value = "gateways")]
+    against: Against,
     /// The gateways' key file, with which tokens are made: token.key in a gateway's data folder.
-    #[arg(long, value_name = "FILE")]
-    key_file: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "against")]
+    key_file: Option<PathBuf>,
     /// The owner of the sites.
     #[arg(long, value_name = "TENANT", default_value = "fleet")]
     tenant: Tenant,
@@ -93,6 +96,13 @@ pub struct FleetArgs {
     threads: usize,
 }
 
+/// Whom a fleet loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Against {
+    Gateways,
+    Reference,
+}
+
 /// What a run needs beside its world.
 pub(super) struct Terms {
     pub(super) ramp: Duration,
@@ -112,13 +122,22 @@ impl FleetArgs {
         if self.gateways.iter().any(GatewayUrl::is_secure) {
             bail!("a fleet measures plain connections: give the gateways' own addresses, with ws://");
         }
-        let key = SigningKey::load(&self.key_file).map_err(|error| {
-            anyhow!("{error}; it is token.key in the gateway's data folder, made at its first start")
-        })?;
+        let key = self.key()?;
         let plan = self.plan();
         let terms =
             Terms { ramp: self.ramp.unwrap_or_default(), patience: self.patience, watched: self.pids, json: self.json };
         Run::new(World::new(plan, self.gateways, key, self.tenant, self.connecting), terms)
+    }
+
+    /// `None`: the reference asks for none.
+    fn key(&self) -> anyhow::Result<Option<SigningKey>> {
+        match (self.against, &self.key_file) {
+            (Against::Reference, _) => Ok(None),
+            (Against::Gateways, None) => bail!("gateways want tokens: name their key with --key-file"),
+            (Against::Gateways, Some(path)) => SigningKey::load(path).map(Some).map_err(|error| {
+                anyhow!("{error}; it is token.key in the gateway's data folder, made at its first start")
+            }),
+        }
     }
 
     fn plan(&self) -> Plan {

@@ -13,8 +13,8 @@
 
 mod agent;
 mod args;
+mod bare;
 mod delivery_logic;
-mod files;
 mod histogram_logic;
 mod mark_logic;
 mod plan_logic;
@@ -26,10 +26,11 @@ mod report;
 mod run;
 mod seats;
 mod socket;
-mod socket_logic;
 mod tally_logic;
+mod timeline_logic;
 mod turn_logic;
 mod world;
 
 pub use args::FleetArgs;
+pub(crate) use mark_logic::number_of;
 pub use run::Run;

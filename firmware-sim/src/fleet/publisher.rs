@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use lockgate_proto::convert::encode_record;
 use lockgate_proto::ids::{DeviceName, MetricName};
 use lockgate_proto::ranges::RangeSet;
@@ -111,7 +112,11 @@ impl Publisher {
         let published_us = self.world.now_us();
         let wall = self.world.clock.wall();
         let mark = Mark { run: self.world.run, agent: self.agent as u64, number, at_us: published_us };
-        let record = self.record(number, mark, wall);
+        let record = if self.world.is_bare {
+            Bytes::copy_from_slice(&mark.to_message())
+        } else {
+            self.record(number, mark, wall)
+        };
         count(&self.world.figures.published_bytes, record.len() as u64);
         self.queue.push(record, published_us, wall);
         if let Some(board) = self.world.agents.get(self.agent) {
@@ -119,7 +124,7 @@ impl Publisher {
         }
     }
 
-    fn record(&mut self, number: u64, mark: Mark, sampled_at: UnixMicros) -> bytes::Bytes {
+    fn record(&mut self, number: u64, mark: Mark, sampled_at: UnixMicros) -> Bytes {
         let index = usize::try_from(number % self.world.plan.devices).unwrap_or_default();
         let reading = |metric: &MetricName, value| Reading {
             metric: metric.clone(),
@@ -129,7 +134,7 @@ impl Publisher {
             quality: Quality::Good,
         };
         let mut readings = Vec::with_capacity(1 + self.metrics.len());
-        readings.push(reading(&self.mark, Value::Raw(bytes::Bytes::copy_from_slice(&mark.to_bytes()))));
+        readings.push(reading(&self.mark, Value::Raw(Bytes::copy_from_slice(&mark.to_bytes()))));
         for metric in &self.metrics {
             readings.push(reading(metric, Value::Number(self.random.unit() * 100.0)));
         }

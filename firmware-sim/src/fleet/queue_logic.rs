@@ -87,6 +87,13 @@ impl Queue {
         Holdings { epochs: vec![EpochHeld { epoch: self.epoch, lanes }], gaps: Vec::new() }
     }
 
+    /// The records of a range that are still there.
+    pub(super) fn messages(&self, range: SeqRange) -> impl Iterator<Item = &Bytes> {
+        let place = |seq: Seq| usize::try_from(seq.get().saturating_sub(self.first.get())).unwrap_or(usize::MAX);
+        let (from, until) = (place(range.first()), place(range.last().next()));
+        self.items.iter().take(until).skip(from).map(|item| &item.record)
+    }
+
     /// Records of the range, from its start, about so many bytes but at least one; and what is not there.
     pub(super) fn read(
         &self,

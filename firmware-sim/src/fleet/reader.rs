@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use lockgate_proto::backoff::Backoff;
-use lockgate_proto::ids::Site;
 use lockgate_proto::limits::IDLE_TIMEOUT;
 use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::wire;
@@ -37,6 +36,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two reads of a slow reader.
 const SLOW_PAUSE: Duration = Duration::from_secs(1);
 
+const PATH: &str = "/v1/client";
+const SUBPROTOCOL: &str = "lockgate.client.v1";
+
 /// What became of a reader.
 #[derive(Debug, Default)]
 pub(super) struct ReaderEnd {
@@ -62,6 +64,8 @@ pub(super) struct Reader {
     backoff: Backoff,
     is_slow: bool,
     connections: u64,
+    /// When the connection was lost that there is to replace.
+    lost_us: Option<u64>,
     /// What the gateway wants us to wait when it goes.
     go_away: Option<Duration>,
 }
@@ -79,14 +83,12 @@ enum Ended {
 impl Reader {
     pub(super) fn new(world: Arc<World>, index: usize) -> anyhow::Result<Reader> {
         let client = world.plan.clients.get(index).context("a reader has a plan")?.clone();
-        let sites: Vec<Site> =
-            client.rooms.iter().map(|room| Site::new(world.plan.site(*room))).collect::<Result<_, _>>()?;
-        let token = world.user_token(client.user, &sites)?;
-        let seats = Seats::new(&world, client.rooms.iter().copied().zip(sites), client.is_slow);
+        let seats = Seats::new(&world, client.rooms.iter().copied(), client.is_slow)?;
+        let token = world.user_token(client.user, seats.sites())?;
         let turn = Turn::new(&world.gateways, index);
         let backoff = Backoff::new(RECONNECT_BACKOFF.0, RECONNECT_BACKOFF.1);
         let is_slow = client.is_slow;
-        Ok(Reader { world, index, token, seats, turn, backoff, is_slow, connections: 0, go_away: None })
+        Ok(Reader { world, index, token, seats, turn, backoff, is_slow, connections: 0, lost_us: None, go_away: None })
     }
 
     /// Reads until told to leave. Fails only where no attempt can help.
@@ -94,6 +96,7 @@ impl Reader {
         let mut door = Some(Arc::clone(&self.world.doors).acquire_owned().await?);
         while !stop.is_cancelled() {
             let ended = self.connection(&mut door, &stop).await?;
+            self.note(&ended);
             match &ended {
                 Ended::Leaving => break,
                 Ended::Lost(SocketError::Closed { number: Some(number), reason })
@@ -122,6 +125,24 @@ impl Reader {
         Ok(self.seats.settle(&self.world))
     }
 
+    /// What the storm's shape is made of.
+    fn note(&mut self, ended: &Ended) {
+        let (figures, now) = (&self.world.figures, self.world.now_us());
+        if let Ended::Lost(SocketError::Refused { retry_after, .. }) = ended {
+            if self.lost_us.is_some() {
+                figures.turned_away_at.add(now);
+            }
+            if let Some(asked) = retry_after {
+                count(&figures.told_to_wait, 1);
+                self.go_away = Some(*asked);
+            }
+        }
+        if self.seats.is_up() && !matches!(ended, Ended::Leaving) {
+            figures.lost_at.add(now);
+            self.lost_us = Some(now);
+        }
+    }
+
     async fn connection(
         &mut self,
         door: &mut Option<OwnedSemaphorePermit>,
@@ -130,7 +151,7 @@ impl Reader {
         let url = self.turn.next().context("there is no gateway")?;
         let began = self.world.now_us();
         self.seats.connect();
-        let connecting = timeout(ANSWER_TIMEOUT, Socket::connect(&url, self.is_slow));
+        let connecting = timeout(ANSWER_TIMEOUT, Socket::connect(&url, PATH, Some(SUBPROTOCOL), self.is_slow));
         let connected = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(Ended::Leaving),
@@ -231,6 +252,11 @@ impl Reader {
         figures.connected.add(self.world.now_us().saturating_sub(began));
         if self.connections > 1 {
             count(&figures.reader_reconnects, 1);
+        }
+        if let Some(lost_us) = self.lost_us.take() {
+            let now = self.world.now_us();
+            figures.away.add(now.saturating_sub(lost_us));
+            figures.back_at.add(now);
         }
         if door.take().is_some() {
             figures.readers_up.fetch_add(1, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::histogram_logic::Quantiles;
 use super::processes::Process;
 use super::tally_logic::Faults;
+use super::timeline_logic::SPAN_MS;
 
 /// All figures of a run.
 #[derive(Debug, Default)]
@@ -37,6 +38,10 @@ pub(super) struct Report {
     pub(super) acknowledgement: Quantiles,
     pub(super) connect: Quantiles,
     pub(super) late: Quantiles,
+    pub(super) away: Quantiles,
+    /// Readers lost, turned away, and back again, each 250 ms from the first loss to the last return.
+    pub(super) storm: [Vec<u64>; 3],
+    pub(super) told_to_wait: u64,
     pub(super) connects: u64,
     pub(super) attempts_failed: u64,
     pub(super) agent_reconnects: u64,
@@ -108,6 +113,12 @@ impl Report {
         table.row("attempts that failed, told to go", &format!("{}, {}", self.attempts_failed, self.go_aways));
         let lagged = format!("{}, {} ({} entries)", self.gaps_told, self.lagged_told, self.lagged_entries);
         table.row("gaps told, lagged told", &lagged);
+        for (name, counts) in ["readers lost", "turned away", "back"].into_iter().zip(&self.storm) {
+            if counts.iter().any(|count| *count > 0) {
+                let counts: Vec<String> = counts.iter().map(u64::to_string).collect();
+                table.row(&format!("{name}, each {SPAN_MS} ms"), &counts.join(" "));
+            }
+        }
         table.text.push('\n');
         self.spans(&mut table.text);
         self.resources(&mut table.text);
@@ -119,13 +130,14 @@ impl Report {
         format!("{} ({rate}/s), {} kB{more}", grouped(count), grouped(bytes / 1_000))
     }
 
-    fn named_spans(&self) -> [(&'static str, &'static str, Quantiles); 6] {
+    fn named_spans(&self) -> [(&'static str, &'static str, Quantiles); 7] {
         [
             ("live", "publication to receipt", self.live),
             ("backlog", "the same, taken while away", self.backlog),
             ("to_last_reader", "a record to its last reader", self.to_last),
             ("acknowledgement", "publication to acknowledgement", self.acknowledgement),
             ("connect", "connect", self.connect),
+            ("away", "readers away, until back", self.away),
             ("late", "publication behind schedule", self.late),
         ]
     }
@@ -177,6 +189,7 @@ impl Report {
             })
             .collect();
         let Faults { lost, doubled, disordered, strange } = self.faults;
+        let [lost_each, turned_away_each, back_each] = &self.storm;
         json!({
             "rooms": self.rooms, "agents": self.agents, "users": self.users, "readers": self.readers,
             "slow_readers": self.slow_readers,
@@ -184,7 +197,8 @@ impl Report {
             "connects_per_s": per_second((self.agents + self.readers) as u64, self.connecting),
             "connects": self.connects, "attempts_failed": self.attempts_failed,
             "agent_reconnects": self.agent_reconnects, "reader_reconnects": self.reader_reconnects,
-            "go_aways": self.go_aways,
+            "go_aways": self.go_aways, "told_to_wait": self.told_to_wait,
+            "storm": { "each_ms": SPAN_MS, "lost": lost_each, "turned_away": turned_away_each, "back": back_each },
             "flow_us": micros(self.flow),
             "scheduled": self.scheduled, "published": self.published, "published_bytes": self.published_bytes,
             "published_per_s": per_second(self.published, self.flow),

@@ -14,13 +14,15 @@ use tracing::info;
 
 use super::agent::Agent;
 use super::args::Terms;
-use super::files::raise_limit;
+use super::bare;
 use super::histogram_logic::Histogram;
 use super::plan_logic::Plan;
 use super::processes::{Process, SELF, Watched};
 use super::reader::{Reader, ReaderEnd};
 use super::report::Report;
+use super::timeline_logic::storm;
 use super::world::{AgentBoard, Stage, World};
+use crate::files::raise_limit;
 
 /// How often a run looks how far it has come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -93,15 +95,23 @@ impl Run {
         let began = Instant::now();
         for index in 0..readers {
             self.pace(began, index, all).await?;
-            let reader = Reader::new(Arc::clone(&self.world), index)?;
-            self.readers.spawn(reader.run(self.leave.clone()));
+            let (world, leave) = (Arc::clone(&self.world), self.leave.clone());
+            if world.is_bare {
+                self.readers.spawn(bare::read(world, index, leave));
+            } else {
+                self.readers.spawn(Reader::new(world, index)?.run(leave));
+            }
         }
         self.until("readers are connected", |world| world.figures.readers_up.load(Ordering::Relaxed) == readers)
             .await?;
         for index in 0..agents {
             self.pace(began, readers + index, all).await?;
-            let agent = Agent::new(Arc::clone(&self.world), index)?;
-            self.agents.spawn(agent.run(self.leave.clone()));
+            let (world, leave) = (Arc::clone(&self.world), self.leave.clone());
+            if world.is_bare {
+                self.agents.spawn(bare::publish(world, index, leave));
+            } else {
+                self.agents.spawn(Agent::new(world, index)?.run(leave));
+            }
         }
         self.until("agents are connected", |world| world.figures.agents_up.load(Ordering::Relaxed) == agents).await?;
         Ok(began.elapsed())
@@ -284,6 +294,9 @@ impl Run {
             acknowledgement: figures.acknowledged.quantiles(),
             connect: figures.connected.quantiles(),
             late: figures.late.quantiles(),
+            away: figures.away.quantiles(),
+            storm: storm([&figures.lost_at, &figures.turned_away_at, &figures.back_at]),
+            told_to_wait: read(&figures.told_to_wait),
             connects: read(&figures.connects),
             attempts_failed: figures.attempts_failed(),
             agent_reconnects: read(&figures.agent_reconnects),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lockgate_proto::ids::Site;
+use lockgate_proto::ids::{NameError, Site};
 use lockgate_proto::position::{Offset, Position, Stamp};
 use lockgate_proto::resume::{RoomProgress, Verdict};
 use lockgate_proto::wire;
@@ -12,7 +12,8 @@ use lockgate_proto::wire::server_frame::Body as Answer;
 use lockgate_proto::wire::subscribe::Start;
 use prost::Message as _;
 
-use super::delivery_logic::{Body, Delivery, Seen, Undecodable};
+use super::delivery_logic::{Body, Delivery, Undecodable};
+use super::mark_logic::Mark;
 use super::reader::ReaderEnd;
 use super::tally_logic::Tally;
 use super::world::World;
@@ -61,19 +62,24 @@ struct Seat {
 }
 
 impl Seats {
-    pub(super) fn new(world: &World, rooms: impl Iterator<Item = (usize, Site)>, is_slow: bool) -> Seats {
-        let seat = |(room, site)| {
+    pub(super) fn new(world: &World, rooms: impl Iterator<Item = usize>, is_slow: bool) -> Result<Seats, NameError> {
+        let seat = |room| {
             let tally = Tally::new(world.plan.agents_of(room).count());
-            Seat { room, site, progress: RoomProgress::default(), tally }
+            Ok(Seat { room, site: Site::new(world.plan.site(room))?, progress: RoomProgress::default(), tally })
         };
-        Seats {
-            rooms: rooms.map(seat).collect(),
+        Ok(Seats {
+            rooms: rooms.map(seat).collect::<Result<_, _>>()?,
             waiting: 0,
             is_let_in: false,
             is_over: false,
             heard: VecDeque::new(),
             end: ReaderEnd { is_slow, ..ReaderEnd::default() },
-        }
+        })
+    }
+
+    /// The sites of all rooms.
+    pub(super) fn sites(&self) -> impl Iterator<Item = &Site> {
+        self.rooms.iter().map(|seat| &seat.site)
     }
 
     /// A fresh connection: nothing is answered yet.
@@ -138,11 +144,33 @@ impl Seats {
                 self.over(Heard::DoesNotFollow);
                 break;
             }
-            got += u64::from(seat.take(world, &seen, (!self.end.is_slow).then_some(now)));
+            if let Some(mark) = seen.mark() {
+                got += u64::from(seat.take(world, mark, seen.backlog, (!self.end.is_slow).then_some(now)));
+            }
             if let Body::Gap(epoch) = seen.body {
                 self.end.gaps_told += u64::from(world.is_own_epoch(epoch));
             }
         }
+        self.count(world, reader, got, now);
+        Ok(true)
+    }
+
+    /// A message of the reference.
+    pub(super) fn hear_bare(&mut self, world: &World, reader: usize, message: &[u8]) {
+        self.end.messages += 1;
+        self.end.bytes += message.len() as u64;
+        let Some(mark) = Mark::from_message(message) else { return self.end.faults.strange += 1 };
+        let room = world.plan.room_of(usize::try_from(mark.agent).unwrap_or(usize::MAX));
+        let Some(seat) = self.rooms.iter_mut().find(|seat| seat.room == room) else {
+            return self.end.faults.strange += 1;
+        };
+        let now = world.now_us();
+        let got = seat.take(world, mark, false, (!self.end.is_slow).then_some(now));
+        self.count(world, reader, u64::from(got), now);
+    }
+
+    /// Records that came for the first time.
+    fn count(&mut self, world: &World, reader: usize, got: u64, now: u64) {
         self.end.got += got;
         if got > 0
             && let Some(board) = world.readers.get(reader)
@@ -152,7 +180,6 @@ impl Seats {
                 board.last_us.store(now, Ordering::Relaxed);
             }
         }
-        Ok(true)
     }
 
     fn answer(&mut self, world: &World, reader: usize, message: &[u8]) {
@@ -246,18 +273,20 @@ impl Seats {
 
 impl Seat {
     /// Enters a record; `true`: it is new. Without `now`, how long it took is nobody's measure.
-    fn take(&mut self, world: &World, seen: &Seen<'_>, now: Option<u64>) -> bool {
-        let Some(mark) = seen.mark().filter(|mark| mark.run == world.run) else { return false };
+    fn take(&mut self, world: &World, mark: Mark, backlog: bool, now: Option<u64>) -> bool {
+        if mark.run != world.run {
+            return false;
+        }
         let agent = usize::try_from(mark.agent).unwrap_or(usize::MAX);
         if world.plan.room_of(agent) != self.room {
             self.tally.strange();
             return false;
         }
-        let is_new = self.tally.take(world.plan.seat_of(agent), mark.number, seen.backlog);
+        let is_new = self.tally.take(world.plan.seat_of(agent), mark.number, backlog);
         if let Some(now) = now.filter(|_| is_new) {
             let took = now.saturating_sub(mark.at_us);
             let figures = &world.figures;
-            let histogram = if seen.backlog { &figures.backlog } else { &figures.live };
+            let histogram = if backlog { &figures.backlog } else { &figures.live };
             histogram.add(took);
             if let Some(board) = world.agents.get(agent) {
                 board.got(mark.number, took);

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,10 +16,7 @@ use lockgate_runtime::dial::GatewayUrl;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
-use super::socket_logic::{Kind, Violation, closing, cut, put};
-
-const PATH: &str = "/v1/client";
-const SUBPROTOCOL: &str = "lockgate.client.v1";
+use crate::websocket_logic::{Kind, Violation, closing, cut, put};
 
 /// What one `read` may bring.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -42,8 +40,13 @@ pub(super) enum SocketError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The gateway answered with something else than a WebSocket.
-    #[error("the gateway refused: {0}")]
-    Refused(String),
+    #[error("the gateway refused: {status}")]
+    Refused {
+        /// The first line of its answer.
+        status: String,
+        /// It asks to be left alone so long.
+        retry_after: Option<Duration>,
+    },
     /// What came is not what a gateway sends.
     #[error(transparent)]
     Violation(#[from] Violation),
@@ -72,16 +75,22 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Connects and shakes hands.
-    pub(super) async fn connect(url: &GatewayUrl, is_slow: bool) -> Result<Socket, SocketError> {
+    pub(super) async fn connect(
+        url: &GatewayUrl,
+        path: &str,
+        subprotocol: Option<&str>,
+        is_slow: bool,
+    ) -> Result<Socket, SocketError> {
         let (host, port, prefix) = url.parts();
         let stream = if is_slow { connect_slow(host, port).await? } else { TcpStream::connect((host, port)).await? };
         stream.set_nodelay(true)?;
         let read_bytes_max = if is_slow { SLOW_READ_BYTES } else { SCRATCH_BYTES };
         let mut socket = Socket { stream, rest: Vec::new(), out: Vec::new(), read_bytes_max };
         let key = STANDARD.encode(lockgate_runtime::random().to_le_bytes().repeat(2));
+        let subprotocol = subprotocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
         let request = format!(
-            "GET {prefix}{PATH} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
+            "GET {prefix}{path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{subprotocol}\r\n"
         );
         socket.stream.write_all(request.as_bytes()).await?;
         socket.read_head().await?;
@@ -94,7 +103,7 @@ impl Socket {
                 break at + 4;
             }
             if self.rest.len() > HEAD_BYTES_MAX {
-                return Err(SocketError::Refused("an answer without end".to_owned()));
+                return Err(SocketError::Refused { status: "an answer without end".to_owned(), retry_after: None });
             }
             if self.stream.read_buf(&mut self.rest).await? == 0 {
                 return Err(SocketError::Cut);
@@ -103,7 +112,7 @@ impl Socket {
         let head = String::from_utf8_lossy(&self.rest[..end]);
         let status = head.lines().next().unwrap_or_default();
         if status.split(' ').nth(1) != Some("101") {
-            return Err(SocketError::Refused(status.to_owned()));
+            return Err(SocketError::Refused { status: status.to_owned(), retry_after: retry_after(&head) });
         }
         self.rest.drain(..end);
         Ok(())
@@ -183,6 +192,12 @@ impl Socket {
     }
 }
 
+fn retry_after(head: &str) -> Option<Duration> {
+    let mut headers = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, seconds) = headers.find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
+}
+
 async fn connect_slow(host: &str, port: u16) -> io::Result<TcpStream> {
     let address = lookup_host((host, port)).await?.next().ok_or(io::ErrorKind::NotFound)?;
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -191,3 +206,15 @@ async fn connect_slow(host: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 const _: () = assert!(SCRATCH_BYTES < SERVER_MESSAGE_BYTES_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_how_long_to_stay_away() {
+        let head = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\r\n";
+        assert_eq!(retry_after(head), Some(Duration::from_secs(5)));
+        assert_eq!(retry_after("HTTP/1.1 404 Not Found\r\n\r\n"), None);
+    }
+}

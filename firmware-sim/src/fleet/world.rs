@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::histogram_logic::Histogram;
 use super::plan_logic::Plan;
+use super::timeline_logic::Timeline;
 
 /// Tokens outlive every run that somebody waits for.
 const TOKEN_TTL: Duration = Duration::from_secs(7 * 86_400);
@@ -27,10 +28,13 @@ pub(super) struct World {
     pub(super) plan: Plan,
     /// Random; tells this run's records from those of earlier ones.
     pub(super) run: u64,
+    /// Against the reference, not against gateways.
+    pub(super) is_bare: bool,
     pub(super) clock: Clock,
     origin: MonoTime,
     pub(super) gateways: Vec<GatewayUrl>,
-    key: SigningKey,
+    /// `None`: against the reference, which asks nobody who he is.
+    key: Option<SigningKey>,
     tenant: Tenant,
     pub(super) stage: watch::Sender<Stage>,
     /// Who connects for the first time waits for one of these.
@@ -64,6 +68,13 @@ pub(super) struct Figures {
     pub(super) late: Histogram,
     /// From the first packet to the last subscription, or to the Welcome.
     pub(super) connected: Histogram,
+    /// Readers: from the loss of a connection until all rooms are subscribed again.
+    pub(super) away: Histogram,
+    /// Readers that lost their connection, that were turned away, that are back.
+    pub(super) lost_at: Timeline,
+    pub(super) turned_away_at: Timeline,
+    pub(super) back_at: Timeline,
+    pub(super) told_to_wait: AtomicU64,
     pub(super) connects: AtomicU64,
     pub(super) agent_reconnects: AtomicU64,
     pub(super) reader_reconnects: AtomicU64,
@@ -142,7 +153,13 @@ pub(super) struct ReaderBoard {
 }
 
 impl World {
-    pub(super) fn new(plan: Plan, gateways: Vec<GatewayUrl>, key: SigningKey, tenant: Tenant, doors: usize) -> World {
+    pub(super) fn new(
+        plan: Plan,
+        gateways: Vec<GatewayUrl>,
+        key: Option<SigningKey>,
+        tenant: Tenant,
+        doors: usize,
+    ) -> World {
         let clock = Clock::system();
         let published: u64 = (0..plan.agents).map(|agent| plan.records_of(agent)).sum();
         let is_spread_asked = published <= SPREAD_RATE_MAX.saturating_mul(plan.time.as_secs().max(1));
@@ -152,6 +169,7 @@ impl World {
         };
         World {
             run: lockgate_runtime::random(),
+            is_bare: key.is_none(),
             origin: clock.now(),
             clock,
             gateways,
@@ -190,14 +208,15 @@ impl World {
         self.mint(Identity::Agent { site: site.clone(), agent: agent.clone() })
     }
 
-    pub(super) fn user_token(&self, user: usize, sites: &[Site]) -> anyhow::Result<String> {
-        let scopes = sites.iter().map(|site| Scope::read_site(site.as_str())).collect();
+    pub(super) fn user_token<'s>(&self, user: usize, sites: impl Iterator<Item = &'s Site>) -> anyhow::Result<String> {
+        let scopes = sites.map(|site| Scope::read_site(site.as_str())).collect();
         self.mint(Identity::User { name: format!("{}-user-{}", self.plan.name, user + 1), scopes })
     }
 
     fn mint(&self, identity: Identity) -> anyhow::Result<String> {
         let token = NewToken { tenant: self.tenant.clone(), identity, ttl: TOKEN_TTL };
-        self.key.mint(&token, self.clock.wall()).context("cannot make a token")
+        let key = self.key.as_ref().context("there is no key")?;
+        key.mint(&token, self.clock.wall()).context("cannot make a token")
     }
 
     /// Records that an agent's room should have of it.

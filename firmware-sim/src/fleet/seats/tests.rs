@@ -21,13 +21,13 @@ fn world(published: u64) -> World {
         clients: vec![ClientPlan { user: 0, rooms: vec![0], is_slow: false }],
         name: "fleet".to_owned(),
     };
-    let world = World::new(plan, Vec::new(), SigningKey::from_bytes(&[7; 32]), Tenant::new("acme").unwrap(), 1);
+    let world = World::new(plan, Vec::new(), Some(SigningKey::from_bytes(&[7; 32])), Tenant::new("acme").unwrap(), 1);
     world.agents[0].published.store(published, Ordering::Relaxed);
     world
 }
 
 fn seats(world: &World) -> Seats {
-    let mut seats = Seats::new(world, [(0, Site::new("fleet-1").unwrap())].into_iter(), false);
+    let mut seats = Seats::new(world, [0].into_iter(), false).unwrap();
     seats.connect();
     seats
 }

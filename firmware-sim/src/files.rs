@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const OTHER_FILES: u64 = 64;
 
 /// Raises the limit as far as it must be; says what to do where it may not be.
-pub(super) fn raise_limit(connections: u64) -> anyhow::Result<()> {
+pub(crate) fn raise_limit(connections: u64) -> anyhow::Result<()> {
     let needed = connections + OTHER_FILES;
     let limit = getrlimit(Resource::Nofile);
     let is_enough = |bound: Option<u64>| bound.is_none_or(|bound| needed <= bound);
