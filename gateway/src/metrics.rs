@@ -45,6 +45,8 @@ pub enum Counter {
     StepsRefused,
     /// Calls to the backbone that failed.
     BackboneFailures,
+    /// Times that somebody read in a room's log: one who resumes and whom the room can't help, or a room with a hole.
+    LogReads,
     /// Entries that rooms took over from the backbone.
     RoomEntries,
     /// Holes in a room's feed that were filled from the log.
@@ -178,6 +180,7 @@ impl Counter {
             Counter::ShadowsLeftOut => "lockgate_gateway_shadows_left_out_total",
             Counter::StepsRefused => "lockgate_gateway_steps_refused_total",
             Counter::BackboneFailures => "lockgate_gateway_backbone_failures_total",
+            Counter::LogReads => "lockgate_gateway_log_reads_total",
             Counter::RoomEntries => "lockgate_gateway_room_entries_total",
             Counter::RoomHoles => "lockgate_gateway_room_holes_total",
             Counter::RoomDiverged => "lockgate_gateway_room_diverged_total",

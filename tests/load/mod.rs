@@ -1,53 +1,18 @@
 //! Many agents and readers at once: every record comes to every reader of its room exactly once and in order.
 
+mod locust;
 mod slow;
 mod slow_reader;
+mod storm;
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lockgate_tests::gateway::{Gateway, TENANT};
-use lockgate_tests::program::{Program, ours};
+use lockgate_tests::fleet::{FleetRun, Reference, Target};
+use lockgate_tests::gateway::Gateway;
 use lockgate_tests::proxy::Proxy;
 use lockgate_tests::wait;
 use serde_json::Value;
-
-/// A run of `lockgate-sim fleet`.
-struct Fleet {
-    program: Program,
-    folder: std::path::PathBuf,
-}
-
-impl Fleet {
-    fn start(folder: &Path, gateway: &Gateway, words: &[&str]) -> Result<Fleet> {
-        let mut command = Command::new(ours("lockgate-sim")?);
-        command.args(["fleet", "--gateway", &gateway.url(), "--tenant", TENANT, "--patience", "15s"]).args(words);
-        command.arg("--key-file").arg(gateway.data().join("token.key"));
-        command.arg("--json").arg(folder.join("fleet.json"));
-        let program = Program::start("fleet", command.stdout(std::process::Stdio::null()), &folder.join("fleet.log"))?;
-        Ok(Fleet { program, folder: folder.to_owned() })
-    }
-
-    /// Waits until it has said something in its log.
-    fn until_said(&mut self, words: &str) -> Result<()> {
-        let log = self.folder.join("fleet.log");
-        wait::until(words, wait::PATIENCE, || {
-            let said = std::fs::read_to_string(&log).is_ok_and(|log| log.contains(words));
-            (said || !self.program.is_running()).then_some(said)
-        })
-        .and_then(|said| if said { Ok(()) } else { Err(anyhow::anyhow!("it ended before it said {words:?}")) })
-        .with_context(|| self.program.log_tail())
-    }
-
-    /// Its figures, if all was well.
-    fn end(mut self) -> Result<Value> {
-        let status = self.program.exit_within(wait::PATIENCE)?;
-        ensure!(status.success(), "{status}\n{}", self.program.log_tail());
-        Ok(serde_json::from_str(&std::fs::read_to_string(self.folder.join("fleet.json"))?)?)
-    }
-}
 
 /// The exit status says so already; this holds the figures themselves against each other.
 fn ensure_whole(figures: &Value, published: u64) -> Result<()> {
@@ -65,7 +30,8 @@ fn fifty_agents_reach_two_hundred_readers_without_loss_or_double() -> Result<()>
     let folder = tempfile::tempdir()?;
     let gateway = Gateway::start(folder.path(), 0)?;
     let words = ["--rooms", "5", "--agents", "50", "--readers", "200", "--rate", "200", "--seconds", "4"];
-    let figures = Fleet::start(folder.path(), &gateway, &words)?.end()?;
+    let target = Target::gateways([&gateway], None);
+    let figures = FleetRun::start(folder.path(), "fleet", &target, &words)?.end()?;
     ensure_whole(&figures, 800)?;
     // Forty readers in each of the five rooms.
     ensure!(figures["received"] == 800 * 40, "{figures:#}");
@@ -74,11 +40,30 @@ fn fifty_agents_reach_two_hundred_readers_without_loss_or_double() -> Result<()>
 }
 
 #[test]
+fn the_reference_does_the_same_work_and_acknowledges_only_what_is_on_the_disk() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("messages");
+    let reference = Reference::start(folder.path(), Some(&log))?;
+    let words = ["--rooms", "5", "--agents", "50", "--users", "100", "--seconds", "2"];
+    let paced = [&words[..], &["--rate", "200"]].concat();
+    let figures = FleetRun::start(folder.path(), "paced", &reference.target(), &paced)?.end()?;
+    ensure_whole(&figures, 400)?;
+    ensure!(std::fs::metadata(&log)?.len() == 0, "nobody asked for acknowledgements");
+    let recorded = [&words[..], &["--in-flight", "2"]].concat();
+    let figures = FleetRun::start(folder.path(), "recorded", &reference.target(), &recorded)?.end()?;
+    let published = figures["published"].as_u64().context("a number")?;
+    ensure_whole(&figures, published)?;
+    // Each message has 120 bytes, and its length before it.
+    ensure!(std::fs::metadata(&log)?.len() == published * 124, "{figures:#}");
+    Ok(())
+}
+
+#[test]
 fn agents_and_readers_of_several_rooms_resume_after_the_gateway_was_killed() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut gateway = Gateway::start(folder.path(), 0)?;
     let words = ["--rooms", "5", "--agents", "50", "--users", "100", "--rate", "300", "--seconds", "6"];
-    let mut fleet = Fleet::start(folder.path(), &gateway, &words)?;
+    let mut fleet = FleetRun::start(folder.path(), "fleet", &Target::gateways([&gateway], None), &words)?;
     fleet.until_said("Publishing.")?;
     wait::pass(Duration::from_millis(1500));
     gateway.kill()?;
@@ -98,9 +83,9 @@ fn who_loses_its_gateway_goes_on_at_another() -> Result<()> {
     let gateway = Gateway::start(folder.path(), 0)?;
     // Two addresses of one gateway: half of the connections are cut, and only they move.
     let proxy = Proxy::start(gateway.address())?;
-    let other = format!("ws://{}", proxy.address());
-    let words = ["--gateway", &other, "--agents", "10", "--readers", "40", "--rate", "200", "--seconds", "4"];
-    let mut fleet = Fleet::start(folder.path(), &gateway, &words)?;
+    let target = Target::gateways([&gateway], None).and_at(format!("ws://{}", proxy.address()));
+    let words = ["--agents", "10", "--readers", "40", "--rate", "200", "--seconds", "4"];
+    let mut fleet = FleetRun::start(folder.path(), "fleet", &target, &words)?;
     fleet.until_said("Publishing.")?;
     wait::pass(Duration::from_secs(1));
     ensure!(proxy.accepted() == 25, "half of all: {}", proxy.accepted());
@@ -118,7 +103,8 @@ fn a_reader_that_takes_next_to_nothing_holds_up_nobody() -> Result<()> {
     let gateway = Gateway::start(folder.path(), 0)?;
     let words = ["--agents", "10", "--readers", "20", "--slow", "5", "--rate", "500", "--seconds", "4"];
     let words = [&words[..], &["--readings-per-record", "20"]].concat();
-    let figures = Fleet::start(folder.path(), &gateway, &words)?.end()?;
+    let target = Target::gateways([&gateway], None);
+    let figures = FleetRun::start(folder.path(), "fleet", &target, &words)?.end()?;
     ensure!(figures["published"] == 2_000 && figures["expected"] == 40_000, "{figures:#}");
     let slow = figures["received"].as_u64().unwrap_or_default() - 40_000;
     ensure!(slow < 5 * 2_000 / 2, "the slow readers were not slow: {figures:#}");

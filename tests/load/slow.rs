@@ -1,11 +1,12 @@
 //! Readers of 1 kB a second in a room of 5,000 messages a second, next to fast ones.
 
 use anyhow::{Context as _, Result, ensure};
+use lockgate_tests::fleet::{FleetRun, Target};
 use lockgate_tests::gateway::Gateway;
 use lockgate_tests::watch::ask;
 
 use super::slow_reader::{Account, SlowReader};
-use super::{Fleet, ensure_whole};
+use super::ensure_whole;
 
 /// The fleet's only room.
 const SITE: &str = "fleet-1";
@@ -38,7 +39,8 @@ fn readers_of_a_kilobyte_a_second_get_what_is_recent_and_fast_ones_notice_nothin
     let (rate, seconds) = (RATE.to_string(), SECONDS.to_string());
     let words =
         ["--agents", "10", "--devices-per-agent", "2", "--readers", "3", "--rate", &rate, "--seconds", &seconds];
-    let figures = Fleet::start(folder.path(), &gateway, &words)?.end()?;
+    let target = Target::gateways([&gateway], None);
+    let figures = FleetRun::start(folder.path(), "fleet", &target, &words)?.end()?;
     ensure_whole(&figures, RATE * SECONDS)?;
     ensure!(figures["reader_reconnects"] == 0, "{figures:#}");
     let growth = peak_kib(process)?.saturating_sub(before);

@@ -1,6 +1,7 @@
 //! A gateway with a data folder of its own.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub struct Gateway {
     /// Signs tokens; several gateways may share one.
     key: PathBuf,
     listen: SocketAddr,
+    /// Where its figures are, once it runs.
+    metrics: Option<SocketAddr>,
     program: Option<Program>,
 }
 
@@ -55,6 +58,7 @@ impl Gateway {
             log: folder.join(format!("{name}.log")),
             config: None,
             listen: SocketAddr::from(([127, 0, 0, 1], port)),
+            metrics: None,
             program: None,
         })
     }
@@ -83,8 +87,33 @@ impl Gateway {
         };
         let printed: serde_json::Value = serde_json::from_str(&line).with_context(|| line.clone())?;
         self.listen = printed["listen"].as_str().with_context(|| line.clone())?.parse()?;
+        self.metrics = Some(printed["metrics"].as_str().with_context(|| line.clone())?.parse()?);
         self.program = Some(program);
         Ok(())
+    }
+
+    /// One of its counters or gauges, all labels together.
+    pub fn figure(&self, name: &str) -> Result<f64> {
+        let address = self.metrics.context("the gateway has not run yet")?;
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let of_figure = answer.lines().filter_map(|line| {
+            let (label, value) = line.rsplit_once(' ')?;
+            (label.split('{').next() == Some(name)).then(|| value.parse::<f64>())
+        });
+        Ok(of_figure.sum::<Result<f64, _>>()?)
+    }
+
+    /// Its process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.program.as_ref().map(Program::id)
+    }
+
+    /// The key that its tokens are signed with.
+    pub fn key(&self) -> &Path {
+        &self.key
     }
 
     /// `kill -9`.

@@ -128,6 +128,11 @@ impl Redis {
         self.settings.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
     }
 
+    /// Its process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.program.as_ref().map(Program::id)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -1,8 +1,9 @@
-//! The commands of the house: `cargo verify` and `cargo demo` (aliases in .cargo/config.toml).
+//! The commands of the house: `cargo verify`, `cargo demo` and `cargo load` (aliases in .cargo/config.toml).
 //!
 //! They use only what a person could type; each step is printed before it runs.
 
 mod demo;
+mod load;
 mod packages;
 mod steps;
 mod verify;
@@ -25,12 +26,15 @@ enum Task {
     Verify(verify::Options),
     /// Run gateway, agent and simulated devices with throw-away state, and show live readings.
     Demo(demo::Options),
+    /// Load gateways, and hold each figure against its aim and a bare server.
+    Load(load::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Verify(options) => verify::verify(&options),
         Task::Demo(options) => demo::demo(&options),
+        Task::Load(options) => load::load(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

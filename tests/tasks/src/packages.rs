@@ -1,9 +1,10 @@
-//! Debian packages that we need and that may be missing.
+//! What we need and what may be missing: Debian packages, the tests' Python environment.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use lockgate_tests::python;
 
 use crate::steps::{has, run, succeeds};
 
@@ -20,6 +21,8 @@ pub(crate) const MOSQUITTO: Package = Package { name: "mosquitto", is_there: || 
 pub(crate) const FAKETIME: Package = Package { name: "faketime", is_there: || has("faketime", "--version") };
 /// What several gateways share.
 pub(crate) const REDIS: Package = Package { name: "redis-server", is_there: || has("redis-server", "--version") };
+/// Node's packages, for load of others' making.
+pub(crate) const NPM: Package = Package { name: "npm", is_there: || has("npm", "--version") };
 /// Debian's Python comes without what fills a new environment.
 pub(crate) const PYTHON_VENV: Package =
     Package { name: "python3-venv", is_there: || succeeds("python3", &["-c", "import ensurepip, venv"]) };
@@ -39,4 +42,16 @@ pub(crate) fn install(who: &str, packages: &[Package]) -> Result<()> {
     let mut install = Command::new("apt-get");
     install.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "install", "-y", "--no-install-recommends"]);
     run(install.args(missing))
+}
+
+/// Makes the tests' Python environment, where it is missing or another one is required.
+pub(crate) fn install_python() -> Result<()> {
+    if python::is_ready() {
+        return Ok(());
+    }
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(python::folder()))?;
+    let mut install = Command::new(python::program());
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+    run(install.arg(python::requirements()))?;
+    python::set_ready().context("cannot note what was installed")
 }

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
-use lockgate_tests::python;
+use anyhow::Result;
 
 use crate::packages::{self, FAKETIME, MOSQUITTO, PYTHON_VENV, REDIS};
 use crate::steps::{cargo, has, root, run, say};
@@ -28,7 +27,7 @@ pub(crate) fn verify(options: &Options) -> Result<()> {
 fn all(options: &Options) -> Result<()> {
     let nextest = nextest()?;
     packages::install("the tests", &[MOSQUITTO, FAKETIME, REDIS, PYTHON_VENV])?;
-    install_python()?;
+    packages::install_python()?;
     if options.only.is_none() {
         run(cargo().args(["fmt", "--all", "--check"]))?;
         run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))?;
@@ -59,16 +58,4 @@ fn nextest() -> Result<PathBuf> {
         run(cargo().args(["install", "--locked", "--root"]).arg(&tools).arg("cargo-nextest"))?;
     }
     Ok(program)
-}
-
-/// Makes the tests' Python environment, where it is missing or another one is required.
-fn install_python() -> Result<()> {
-    if python::is_ready() {
-        return Ok(());
-    }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(python::folder()))?;
-    let mut install = Command::new(python::program());
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-    run(install.arg(python::requirements()))?;
-    python::set_ready().context("cannot note what was installed")
 }

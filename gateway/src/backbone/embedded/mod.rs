@@ -42,6 +42,7 @@ use super::{
     NewEntry, Opened, PageWanted, Random, ReadLimit, Retention, Selection, Snapshot, Step, Stepped, Wanted,
 };
 use crate::limits::DEVICES_PER_ROOM_MAX;
+use crate::metrics::Counter;
 use reader::Readers;
 use state::{OpenRequest, State, StepRequest};
 use store::Folder;
@@ -196,11 +197,13 @@ impl Backbone for EmbeddedBackbone {
     }
 
     async fn read_after(&self, room: &RoomId, after: Position, limit: ReadLimit) -> Result<LogRead, BackboneError> {
+        Counter::LogReads.tick();
         let room = room.clone();
         self.readers.read(move |store| log::read_after(store, &room, after, limit)).await
     }
 
     async fn read_last(&self, room: &RoomId, limit: ReadLimit) -> Result<Vec<LoggedEntry>, BackboneError> {
+        Counter::LogReads.tick();
         let room = room.clone();
         self.readers.read(move |store| log::read_last(store, &room, limit)).await
     }

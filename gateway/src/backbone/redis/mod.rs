@@ -52,6 +52,7 @@ use super::{
     Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, Instance, LogRead, LoggedEntry, NewEntry,
     Opened, ReadLimit, Snapshot, Step, Stepped,
 };
+use crate::metrics::Counter;
 use connector::Settings;
 use keys::RoomKeys;
 use library::{Function, Library};
@@ -283,10 +284,12 @@ impl Backbone for RedisBackbone {
     }
 
     async fn read_after(&self, room: &RoomId, after: Position, limit: ReadLimit) -> Result<LogRead, BackboneError> {
+        Counter::LogReads.tick();
         log::read_after(&self.shared.nodes, &RoomKeys::new(room), after, limit).await
     }
 
     async fn read_last(&self, room: &RoomId, limit: ReadLimit) -> Result<Vec<LoggedEntry>, BackboneError> {
+        Counter::LogReads.tick();
         log::read_last(&self.shared.nodes, &RoomKeys::new(room), limit).await
     }
 
