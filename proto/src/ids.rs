@@ -124,6 +124,14 @@ name! {
     /// What is measured of a device.
     MetricName
 }
+name! {
+    /// What a device can be told to do.
+    CommandName
+}
+name! {
+    /// An argument of a command, or a value of its result.
+    FieldName
+}
 
 /// One site's stream of entries.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

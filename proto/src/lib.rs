@@ -23,6 +23,7 @@ pub mod wire;
 pub mod attendance;
 pub mod backoff;
 pub mod clock;
+pub mod command;
 pub mod gateways;
 pub mod ledger;
 pub mod link;

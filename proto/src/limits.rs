@@ -121,3 +121,41 @@ pub const ATTENDANCE_LEASE: Duration = Duration::from_secs(30);
 
 /// Whoever loses its last connection is waited for so long before it counts as gone.
 pub const LEAVE_GRACE: Duration = Duration::from_secs(10);
+
+/// Longest id that a sender may choose for a command, in bytes.
+pub const COMMAND_ID_BYTES_MAX: usize = 64;
+
+/// Most arguments of a command, most values of a result.
+pub const FIELDS_MAX: usize = 64;
+
+/// Bytes of all names and values of one set of fields.
+pub const FIELDS_BYTES_MAX: usize = 16 * 1024;
+
+/// A command's deadline lies at most so far ahead: an agent must remember the command until then.
+pub const COMMAND_TTL_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// An agent remembers a command for so long after its deadline, should the backbone's clock be set back, or the
+/// backbone itself.
+pub const COMMAND_KEPT_AFTER: Duration = Duration::from_secs(3_600);
+
+/// Most commands that an agent's journal holds, ended ones included. A full one takes no new command.
+pub const JOURNAL_COMMANDS_MAX: usize = 1_024;
+
+/// Records after which a journal is written anew with only what still matters.
+pub const JOURNAL_RECORDS_MAX: usize = 8 * JOURNAL_COMMANDS_MAX;
+
+/// Commands that a gateway has sent and of which the agent has said nothing yet, at most.
+pub const DISPATCH_WINDOW: usize = 16;
+
+/// Most reports in one message of the agent.
+pub const REPORTS_MAX: usize = 16;
+
+/// An agent whose journal is full is asked again after so long.
+pub const JOURNAL_FULL_RETRY: Duration = Duration::from_secs(5);
+
+/// Most devices of one group of commands.
+pub const GROUP_MEMBERS_MAX: usize = 1_024;
+
+// A message of as many of the largest commands as may be in one fits into a message of the link, with their results.
+const _: () = assert!(DISPATCH_WINDOW * 2 * FIELDS_BYTES_MAX <= EDGE_MESSAGE_BYTES_MAX * 3 / 4);
+const _: () = assert!(REPORTS_MAX * 2 * FIELDS_BYTES_MAX <= EDGE_MESSAGE_BYTES_MAX * 3 / 4);

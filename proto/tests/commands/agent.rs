@@ -1,0 +1,179 @@
+//! The agent's side of the world: a process, a disk, devices.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use lockgate_proto::command::{
+    Answer, Attempt, BackboneTime, BootId, CommandId, Executor, ExecutorAction, ExecutorConfig, ExecutorInput, Journal,
+    JournalId, JournalRecord,
+};
+use lockgate_proto::time::MonoTime;
+
+use crate::gateway::Down;
+use crate::world::{Event, World};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Agent {
+    /// `None`: the process does not run.
+    pub(crate) process: Option<Executor>,
+    /// What is on the disk for sure.
+    pub(crate) disk: Journal,
+    /// Written, and not fsynced.
+    writes: VecDeque<Write>,
+    boot: u64,
+    wipes: u64,
+    /// The gateway that it believes to be connected to, and since when.
+    pub(crate) connected: Option<u8>,
+    asked_at: MonoTime,
+    /// What the device has been told in this run of the process, and has not answered.
+    started: BTreeMap<CommandId, Attempt>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Write {
+    Append(Vec<JournalRecord>),
+    Rewrite(Vec<JournalRecord>),
+}
+
+impl Write {
+    /// What the disk holds when the write is there.
+    fn onto(self, disk: &Journal) -> Journal {
+        let records = match self {
+            Write::Append(more) => disk.records().into_iter().chain(more).collect(),
+            Write::Rewrite(records) => records,
+        };
+        Journal::replay(records).expect("what the executor writes is a journal")
+    }
+}
+
+impl Agent {
+    pub(crate) fn new() -> Agent {
+        Agent {
+            process: None,
+            disk: Journal::new(JournalId(0)),
+            writes: VecDeque::new(),
+            boot: 0,
+            wipes: 0,
+            connected: None,
+            asked_at: MonoTime::ZERO,
+            started: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.process.is_some()
+    }
+
+    pub(crate) fn unsynced(&self) -> usize {
+        self.writes.len()
+    }
+
+    pub(crate) fn at_device(&self) -> impl Iterator<Item = &CommandId> {
+        self.started.keys()
+    }
+
+    pub(crate) fn wipe(&mut self) {
+        self.wipes += 1;
+        self.disk = Journal::new(JournalId(self.wipes));
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        if !self.is_alive() {
+            return vec![Event::Start];
+        }
+        let mut events: Vec<Event> = self.started.keys().cloned().map(Event::Done).collect();
+        if !self.writes.is_empty() {
+            events.push(Event::Fsync);
+        }
+        if self.connected.is_none() {
+            events.extend([Event::Connect(0), Event::Connect(1)]);
+        }
+        events
+    }
+}
+
+impl World {
+    pub(crate) fn start_agent(&mut self) {
+        let mut config = ExecutorConfig::new(BootId(self.agent.boot));
+        config.commands_max = self.rules.journal_max;
+        config.records_max = 4 * self.rules.journal_max;
+        self.agent.process = Some(Executor::new(config, self.agent.disk.clone()));
+    }
+
+    /// The process ends: of what it wrote, the disk has all that was fsynced, and `kept` writes more.
+    pub(crate) fn stop_agent(&mut self, kept: u8, new_boot: bool) {
+        self.agent.process = None;
+        self.agent.connected = None;
+        self.agent.started.clear();
+        for write in std::mem::take(&mut self.agent.writes).into_iter().take(kept.into()) {
+            self.agent.disk = write.onto(&self.agent.disk);
+        }
+        self.agent.boot += u64::from(new_boot);
+        self.agent_left();
+    }
+
+    pub(crate) fn connect(&mut self, at: u8) {
+        let mark = self.agent.process.as_ref().expect("it runs").mark();
+        self.agent.connected = Some(at);
+        self.agent.asked_at = self.now();
+        self.open_session(at, mark);
+    }
+
+    pub(crate) fn break_connection(&mut self) {
+        self.agent.connected = None;
+        self.agent_left();
+        self.feed_agent(ExecutorInput::Disconnected);
+    }
+
+    pub(crate) fn fsync(&mut self) {
+        let write = self.agent.writes.pop_front().expect("there is one");
+        self.agent.disk = write.onto(&self.agent.disk);
+        let through = self.agent.disk.length();
+        self.feed_agent(ExecutorInput::Stored { through });
+    }
+
+    pub(crate) fn device_says(&mut self, id: &CommandId, answer: Answer) {
+        let attempt = self.agent.started.remove(id).expect("it was told");
+        self.feed_agent(ExecutorInput::Answered { id: id.clone(), attempt, answer });
+    }
+
+    pub(crate) fn hear(&mut self, down: Down) {
+        let input = match down {
+            Down::Welcome { heard, server } => ExecutorInput::Welcomed {
+                heard,
+                time: BackboneTime { asked: self.agent.asked_at, answered: self.now(), server },
+            },
+            Down::Dispatch(dispatch) => ExecutorInput::Dispatched(dispatch),
+            Down::Confirm(confirm) => ExecutorInput::Confirmed(confirm),
+        };
+        self.feed_agent(input);
+    }
+
+    pub(crate) fn time_passes_for_agent(&mut self) {
+        if self.agent.is_alive() {
+            self.feed_agent(ExecutorInput::TimerFired);
+        }
+    }
+
+    pub(crate) fn feed_agent(&mut self, input: ExecutorInput) {
+        let now = self.now();
+        let Some(process) = self.agent.process.as_mut() else { return };
+        let mut actions = Vec::new();
+        process.handle(now, input, &mut actions);
+        for action in actions {
+            match action {
+                ExecutorAction::Append(records) => self.agent.writes.push_back(Write::Append(records)),
+                ExecutorAction::Rewrite { records, .. } => self.agent.writes.push_back(Write::Rewrite(records)),
+                ExecutorAction::Start { command, attempt } => {
+                    let on_disk = self.agent.disk.get(&command.id).is_some_and(|held| held.command == command);
+                    self.devices.forged |= !on_disk;
+                    self.devices.late |= command.deadline <= self.backbone_time();
+                    *self.devices.executions.entry(command.id.clone()).or_default() += 1;
+                    self.agent.started.insert(command.id, attempt);
+                }
+                ExecutorAction::Send(updates) => self.send_up(updates),
+                // Every step of time feeds it.
+                ExecutorAction::ArmTimer(_) => {}
+            }
+        }
+    }
+}
