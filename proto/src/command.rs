@@ -24,7 +24,7 @@ mod group;
 use crate::ids::{CommandName, DeviceName, UserName};
 use crate::time::UnixMicros;
 
-pub use book::{AcceptError, Book, Bound, Kept, Mark, SessionOver};
+pub use book::{AcceptError, Book, Bound, HandOver, Kept, Mark, SessionOver};
 pub use courier::{Ask, Courier, CourierAction, CourierInput};
 pub use deadline::BackboneTime;
 pub use executor::{Answer, Attempt, Executor, ExecutorAction, ExecutorConfig, ExecutorInput};

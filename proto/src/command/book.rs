@@ -65,6 +65,19 @@ pub struct Bound {
     pub boot: BootId,
 }
 
+/// What a session wants for its agent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HandOver {
+    /// Who asks.
+    pub session: SessionId,
+    /// What it was told last: changes of the agent's journal up to here are in the book.
+    pub heard: u64,
+    /// What it has already; `true`: with the wish that it be withdrawn.
+    pub have: BTreeSet<(CommandId, bool)>,
+    /// At most so many orders.
+    pub max: usize,
+}
+
 /// Why a command is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AcceptError {
@@ -145,25 +158,27 @@ impl Book {
         updates.collect()
     }
 
-    /// Gives a session what its agent shall have and has not told of, and marks it as dispatched: at most `max` orders
-    /// that the session does not `have` yet, the most urgent first. Once this is stored, the bytes may leave.
+    /// Gives a session what its agent shall have and has not told of, and marks it as dispatched; the most urgent first.
+    /// Once this is stored, the bytes may leave.
     pub fn hand_over(
         &mut self,
         now: UnixMicros,
-        session: SessionId,
-        have: &BTreeSet<(CommandId, bool)>,
-        max: usize,
+        wish: &HandOver,
     ) -> Result<(Vec<Order>, Vec<CommandUpdate>), SessionOver> {
-        let bound = self.bound_of(session)?;
+        let bound = self.bound_of(wish.session)?;
+        if self.mark.heard < wish.heard {
+            // The store went back, in the midst of a session. Nobody else would notice: the agent need not say more.
+            return Err(SessionOver);
+        }
         let mut chosen: Vec<&mut Kept> = self
             .commands
             .values_mut()
-            .filter(|kept| kept.is_wanted_by(bound) && !have.contains(&(kept.command.id.clone(), kept.cancel)))
+            .filter(|kept| kept.is_wanted_by(bound) && !wish.have.contains(&(kept.command.id.clone(), kept.cancel)))
             .collect();
         chosen.sort_by_key(|kept| (Reverse(kept.command.priority), kept.accepted_at));
         let mut updates = Vec::new();
         let mut orders = Vec::new();
-        for kept in chosen.into_iter().take(max) {
+        for kept in chosen.into_iter().take(wish.max) {
             if kept.standing.state == State::Queued {
                 if kept.command.deadline <= now {
                     updates.push(kept.stand(now, Standing::by_gateway(State::Ended(Outcome::Expired))));

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{CommandId, CommandUpdates, Confirm, Dispatch, JournalMark, Order};
+use super::{CommandId, CommandUpdates, Confirm, Dispatch, HandOver, JournalMark, Order};
 use crate::ids::SessionId;
 use crate::limits::{DISPATCH_WINDOW, JOURNAL_FULL_RETRY};
 use crate::time::MonoTime;
@@ -14,6 +14,9 @@ use crate::time::MonoTime;
 /// First wait before the backbone is asked the same again; doubles up to [`RETRY_MAX`].
 const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// The book is looked at so often, should a nudge be lost, or the store go back.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Messages of the agent that wait for the backbone, at most.
 const GATHERED_MAX: usize = 256;
@@ -29,14 +32,7 @@ pub enum Ask {
         journal: JournalMark,
     },
     /// [`Book::hand_over`](super::Book::hand_over).
-    HandOver {
-        /// Who asks.
-        session: SessionId,
-        /// What it has already.
-        have: BTreeSet<(CommandId, bool)>,
-        /// How much it can take.
-        max: usize,
-    },
+    HandOver(HandOver),
     /// [`Book::told`](super::Book::told).
     Told {
         /// Who asks.
@@ -94,6 +90,8 @@ pub enum CourierAction {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Courier {
     session: SessionId,
+    /// Changes of the agent's journal up to here are in the book, as far as it has answered.
+    heard: u64,
     asked: Option<Ask>,
     /// LIMIT: [`GATHERED_MAX`]; an agent that says more before it is heard breaks the protocol.
     gathered: VecDeque<CommandUpdates>,
@@ -106,6 +104,7 @@ pub struct Courier {
     full: BTreeSet<CommandId>,
     retry_at: Option<MonoTime>,
     full_until: Option<MonoTime>,
+    look_at: Option<MonoTime>,
     retries: u32,
 }
 
@@ -114,6 +113,7 @@ impl Courier {
     pub fn new(session: SessionId, journal: JournalMark, actions: &mut Vec<CourierAction>) -> Courier {
         let mut courier = Courier {
             session,
+            heard: 0,
             asked: None,
             gathered: VecDeque::new(),
             nudged: true,
@@ -123,6 +123,7 @@ impl Courier {
             full: BTreeSet::new(),
             retry_at: None,
             full_until: None,
+            look_at: None,
             retries: 0,
         };
         courier.ask(Ask::Hello { session, journal }, actions);
@@ -142,11 +143,11 @@ impl Courier {
         match input {
             CourierInput::Heard(heard) => {
                 if let Some(Ask::Hello { .. }) = self.answered() {
-                    self.is_welcomed = true;
+                    (self.is_welcomed, self.heard) = (true, heard);
                     actions.push(CourierAction::Welcome { heard });
                 }
             }
-            CourierInput::HandedOver(orders) => self.on_handed_over(orders, actions),
+            CourierInput::HandedOver(orders) => self.on_handed_over(now, orders, actions),
             CourierInput::Stored(confirm) => self.on_stored(now, confirm, actions),
             CourierInput::Refused => self.close("another session speaks for the agent, or the store went back", actions),
             CourierInput::AnswerUnknown => self.retry_later(now, actions),
@@ -157,14 +158,16 @@ impl Courier {
         self.next(actions);
     }
 
-    fn on_handed_over(&mut self, orders: Vec<Order>, actions: &mut Vec<CourierAction>) {
-        let Some(Ask::HandOver { .. }) = self.answered() else { return };
+    fn on_handed_over(&mut self, now: MonoTime, orders: Vec<Order>, actions: &mut Vec<CourierAction>) {
+        let Some(Ask::HandOver(HandOver { max, .. })) = self.answered() else { return };
+        self.look_at = Some(now + LOOK_INTERVAL);
+        self.arm(actions);
         if orders.is_empty() {
             return;
         }
         self.have.extend(orders.iter().map(|order| (order.command.id.clone(), order.cancel)));
         // As many as were asked for: there may be more.
-        self.nudged = true;
+        self.nudged |= orders.len() >= max && self.room() > 0;
         actions.push(CourierAction::Dispatch(Dispatch { orders }));
     }
 
@@ -177,18 +180,20 @@ impl Courier {
 
     fn on_stored(&mut self, now: MonoTime, confirm: Confirm, actions: &mut Vec<CourierAction>) {
         let Some(Ask::Told { updates, .. }) = self.answered() else { return };
+        let was_full = self.room() == 0;
         for report in updates.reports {
-            // There is room in the window, and an order that the agent now has.
-            self.nudged |= self.have.remove(&(report.id.clone(), false));
+            self.have.remove(&(report.id.clone(), false));
             if report.state.outcome().is_some() {
                 self.have.remove(&(report.id, true));
             }
         }
+        self.nudged |= was_full && self.room() > 0;
         if !updates.full.is_empty() {
             self.full.extend(updates.full);
             self.full_until = Some(now + JOURNAL_FULL_RETRY);
             self.arm(actions);
         }
+        self.heard = confirm.through;
         actions.push(CourierAction::Confirm(confirm));
     }
 
@@ -201,6 +206,7 @@ impl Courier {
             self.have.retain(|(id, _)| !full.contains(id));
             self.nudged = true;
         }
+        self.nudged |= self.look_at.take_if(|at| *at <= now).is_some();
         self.arm(actions);
     }
 
@@ -213,11 +219,17 @@ impl Courier {
         if let Some(updates) = self.gathered.pop_front() {
             return self.ask(Ask::Told { session, updates }, actions);
         }
-        let max = DISPATCH_WINDOW.saturating_sub(self.have.iter().filter(|(_, cancel)| !cancel).count());
         if std::mem::take(&mut self.nudged) {
             // With a full window there may still be something to take back.
-            self.ask(Ask::HandOver { session, have: self.have.clone(), max: max.max(1) }, actions);
+            let max = self.room().max(1);
+            let (heard, have) = (self.heard, self.have.clone());
+            self.ask(Ask::HandOver(HandOver { session, heard, have, max }), actions);
         }
+    }
+
+    /// How many commands may be sent.
+    fn room(&self) -> usize {
+        DISPATCH_WINDOW.saturating_sub(self.have.iter().filter(|(_, cancel)| !cancel).count())
     }
 
     fn ask(&mut self, ask: Ask, actions: &mut Vec<CourierAction>) {
@@ -238,7 +250,7 @@ impl Courier {
     }
 
     fn arm(&self, actions: &mut Vec<CourierAction>) {
-        let next = self.retry_at.into_iter().chain(self.full_until).min();
+        let next = [self.retry_at, self.full_until, self.look_at].into_iter().flatten().min();
         actions.extend(next.map(CourierAction::ArmTimer));
     }
 

@@ -13,8 +13,7 @@ use crate::world::{Event, World};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Agent {
-    /// `None`: the process does not run.
-    pub(crate) process: Option<Executor>,
+    process: Executor,
     /// What is on the disk for sure.
     pub(crate) disk: Journal,
     /// Written, and not fsynced.
@@ -24,6 +23,8 @@ pub(crate) struct Agent {
     /// The gateway that it believes to be connected to, and since when.
     pub(crate) connected: Option<u8>,
     asked_at: MonoTime,
+    /// The gateway that it will try next: each time the other one.
+    next: u8,
     /// What the device has been told in this run of the process, and has not answered.
     started: BTreeMap<CommandId, Attempt>,
 }
@@ -48,19 +49,16 @@ impl Write {
 impl Agent {
     pub(crate) fn new() -> Agent {
         Agent {
-            process: None,
+            process: Executor::new(ExecutorConfig::new(BootId(0)), Journal::new(JournalId(0))),
             disk: Journal::new(JournalId(0)),
             writes: VecDeque::new(),
             boot: 0,
             wipes: 0,
             connected: None,
             asked_at: MonoTime::ZERO,
+            next: 0,
             started: BTreeMap::new(),
         }
-    }
-
-    pub(crate) fn is_alive(&self) -> bool {
-        self.process.is_some()
     }
 
     pub(crate) fn unsynced(&self) -> usize {
@@ -71,21 +69,19 @@ impl Agent {
         self.started.keys()
     }
 
-    pub(crate) fn wipe(&mut self) {
+    /// An empty card: the agent will begin another journal.
+    pub(crate) fn empty_card(&mut self) -> Journal {
         self.wipes += 1;
-        self.disk = Journal::new(JournalId(self.wipes));
+        Journal::new(JournalId(self.wipes))
     }
 
     pub(crate) fn events(&self) -> Vec<Event> {
-        if !self.is_alive() {
-            return vec![Event::Start];
-        }
         let mut events: Vec<Event> = self.started.keys().cloned().map(Event::Done).collect();
         if !self.writes.is_empty() {
             events.push(Event::Fsync);
         }
         if self.connected.is_none() {
-            events.extend([Event::Connect(0), Event::Connect(1)]);
+            events.push(Event::Connect(self.next));
         }
         events
     }
@@ -96,12 +92,11 @@ impl World {
         let mut config = ExecutorConfig::new(BootId(self.agent.boot));
         config.commands_max = self.rules.journal_max;
         config.records_max = 4 * self.rules.journal_max;
-        self.agent.process = Some(Executor::new(config, self.agent.disk.clone()));
+        self.agent.process = Executor::new(config, self.agent.disk.clone());
     }
 
-    /// The process ends: of what it wrote, the disk has all that was fsynced, and `kept` writes more.
-    pub(crate) fn stop_agent(&mut self, kept: u8, new_boot: bool) {
-        self.agent.process = None;
+    /// The process ends, and starts anew: of what it wrote, the disk has all that was fsynced, and `kept` writes more.
+    pub(crate) fn restart_agent(&mut self, kept: u8, new_boot: bool) {
         self.agent.connected = None;
         self.agent.started.clear();
         for write in std::mem::take(&mut self.agent.writes).into_iter().take(kept.into()) {
@@ -109,11 +104,20 @@ impl World {
         }
         self.agent.boot += u64::from(new_boot);
         self.agent_left();
+        self.start_agent();
+    }
+
+    /// The same, with another card.
+    pub(crate) fn change_card(&mut self, card: Journal) {
+        self.restart_agent(0, true);
+        self.agent.disk = card;
+        self.start_agent();
     }
 
     pub(crate) fn connect(&mut self, at: u8) {
-        let mark = self.agent.process.as_ref().expect("it runs").mark();
+        let mark = self.agent.process.mark();
         self.agent.connected = Some(at);
+        self.agent.next = 1 - at;
         self.agent.asked_at = self.now();
         self.open_session(at, mark);
     }
@@ -133,6 +137,9 @@ impl World {
 
     pub(crate) fn device_says(&mut self, id: &CommandId, answer: Answer) {
         let attempt = self.agent.started.remove(id).expect("it was told");
+        if let Answer::Busy { .. } = answer {
+            self.devices.did_nothing(id);
+        }
         self.feed_agent(ExecutorInput::Answered { id: id.clone(), attempt, answer });
     }
 
@@ -149,16 +156,13 @@ impl World {
     }
 
     pub(crate) fn time_passes_for_agent(&mut self) {
-        if self.agent.is_alive() {
-            self.feed_agent(ExecutorInput::TimerFired);
-        }
+        self.feed_agent(ExecutorInput::TimerFired);
     }
 
     pub(crate) fn feed_agent(&mut self, input: ExecutorInput) {
         let now = self.now();
-        let Some(process) = self.agent.process.as_mut() else { return };
         let mut actions = Vec::new();
-        process.handle(now, input, &mut actions);
+        self.agent.process.handle(now, input, &mut actions);
         for action in actions {
             match action {
                 ExecutorAction::Append(records) => self.agent.writes.push_back(Write::Append(records)),
@@ -167,7 +171,7 @@ impl World {
                     let on_disk = self.agent.disk.get(&command.id).is_some_and(|held| held.command == command);
                     self.devices.forged |= !on_disk;
                     self.devices.late |= command.deadline <= self.backbone_time();
-                    *self.devices.executions.entry(command.id.clone()).or_default() += 1;
+                    self.devices.began(&command);
                     self.agent.started.insert(command.id, attempt);
                 }
                 ExecutorAction::Send(updates) => self.send_up(updates),

@@ -63,7 +63,6 @@ impl Gateway {
             (session.waits, Event::AskAgain(at)),
             (!session.up.is_empty(), Event::Up(at)),
             (is_connected && !session.down.is_empty(), Event::Down),
-            (session.left && session.up.is_empty() && session.ask.is_none() && !session.waits, Event::Notice(at)),
         ];
         possible.into_iter().filter_map(|(possible, event)| possible.then_some(event)).collect()
     }
@@ -96,6 +95,16 @@ impl World {
         self.end_gateway_session(at);
         if self.agent.connected == Some(at) {
             self.break_connection();
+        }
+    }
+
+    /// What an agent that has left had sent has arrived: the session ends.
+    pub(crate) fn gateways_notice(&mut self) {
+        for gateway in &mut self.gateways {
+            let is_over = |session: &mut Session| {
+                session.left && session.up.is_empty() && session.ask.is_none() && !session.waits
+            };
+            gateway.session.take_if(is_over);
         }
     }
 
@@ -133,7 +142,7 @@ impl World {
                 self.book.hello(now, *session, *journal);
                 CourierInput::Heard(self.book.mark.heard)
             }
-            Ask::HandOver { session, have, max } => match self.book.hand_over(now, *session, have, *max) {
+            Ask::HandOver(wish) => match self.book.hand_over(now, wish) {
                 Ok((orders, _)) => CourierInput::HandedOver(orders),
                 Err(_) => CourierInput::Refused,
             },

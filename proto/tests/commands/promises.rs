@@ -1,6 +1,6 @@
 //! What must hold at every moment, and what must hold when all is quiet.
 
-use lockgate_proto::command::{Kept, Outcome, State, Witness};
+use lockgate_proto::command::{Held, Kept, Outcome, Phase, State, Witness};
 
 use crate::world::{Event, World};
 
@@ -11,8 +11,7 @@ impl World {
 
     /// Promise 2, its first half.
     pub(crate) fn takes_effect_at_most_once(&self) -> bool {
-        let may_repeat = |id| self.agent.disk.get(id).is_some_and(|held| held.command.idempotent);
-        self.devices.executions.iter().all(|(id, times)| *times <= 1 || may_repeat(id))
+        !self.devices.twice
     }
 
     pub(crate) fn nothing_begins_late_or_unwritten(&self) -> bool {
@@ -45,13 +44,16 @@ impl World {
     }
 
     /// No outcome is lost: once all is quiet, the backbone knows what the journal knows, also where it had lost the
-    /// command itself.
+    /// command itself. It may know more than a card that was put back.
     pub(crate) fn knows_the_journal_where_quiet(&self) -> bool {
-        !self.is_quiet()
-            || self.agent.disk.commands().all(|held| {
-                let kept = self.book.commands.get(&held.command.id);
-                kept.is_some_and(|kept| kept.standing.state == held.phase.state())
-            })
+        let knows = |held: &Held| {
+            let Some(kept) = self.book.commands.get(&held.command.id) else { return false };
+            let knows_more = held.phase == Phase::Ended(Outcome::Interrupted)
+                && kept.standing.witness != Witness::Gateway
+                && kept.standing.state.outcome().is_some();
+            kept.standing.state == held.phase.state() || knows_more
+        };
+        !self.is_quiet() || self.agent.disk.commands().all(knows)
     }
 
     /// With no fault left, lets happen what happens by itself; time passes last.

@@ -87,8 +87,6 @@ pub(crate) const ALL_FAULTS: &[Fault] = &[
 pub(crate) enum Event {
     /// The sender's next command is accepted.
     Accept,
-    /// The agent's process starts.
-    Start,
     /// The agent connects to this gateway.
     Connect(u8),
     /// The oldest write of the agent is on the disk.
@@ -102,8 +100,6 @@ pub(crate) enum Event {
     Answer(u8),
     /// A gateway that knows no answer asks again.
     AskAgain(u8),
-    /// A gateway sees that its agent is gone.
-    Notice(u8),
     Tick,
     Fault(Fault),
 }
@@ -131,10 +127,25 @@ pub(crate) struct World {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Devices {
     pub(crate) executions: BTreeMap<CommandId, u32>,
+    /// One that is not idempotent has begun a second time.
+    pub(crate) twice: bool,
     /// Something began at or after its deadline.
     pub(crate) late: bool,
     /// Something began that was not the command of its id.
     pub(crate) forged: bool,
+}
+
+impl Devices {
+    pub(crate) fn began(&mut self, command: &Command) {
+        let times = self.executions.entry(command.id.clone()).or_default();
+        *times += 1;
+        self.twice |= *times > 1 && !command.idempotent;
+    }
+
+    /// A device that was busy says so because it did nothing.
+    pub(crate) fn did_nothing(&mut self, id: &CommandId) {
+        self.executions.entry(id.clone()).and_modify(|times| *times -= 1);
+    }
 }
 
 pub(crate) fn command(id: &str, device: &str, idempotent: bool, priority: Priority, ticks: u32) -> Command {
@@ -161,7 +172,7 @@ pub(crate) fn mono(ticks: u32) -> MonoTime {
 
 impl World {
     pub(crate) fn new(rules: Rules, orders: Vec<Command>) -> World {
-        World {
+        let mut world = World {
             faults_left: rules.faults,
             ticks: 0,
             agent: Agent::new(),
@@ -175,7 +186,9 @@ impl World {
             devices: Devices::default(),
             went_back: false,
             rules,
-        }
+        };
+        world.start_agent();
+        world
     }
 
     pub(crate) fn now(&self) -> MonoTime {
@@ -212,7 +225,7 @@ impl World {
     fn can_happen(&self, fault: Fault) -> bool {
         let has_ask = |at: u8| self.gateways[usize::from(at)].has_ask();
         match fault {
-            Fault::Kill { kept } => self.agent.is_alive() && usize::from(kept) <= self.agent.unsynced(),
+            Fault::Kill { kept } => usize::from(kept) <= self.agent.unsynced(),
             Fault::LosePower { kept } => usize::from(kept) <= self.agent.unsynced(),
             Fault::Break => self.agent.connected.is_some(),
             Fault::CrashGateway(at) => self.gateways[usize::from(at)].is_up(),
@@ -234,7 +247,6 @@ impl World {
     pub(crate) fn happen(&mut self, event: &Event) {
         match event {
             Event::Accept => self.accept(),
-            Event::Start => self.start_agent(),
             Event::Connect(at) => self.connect(*at),
             Event::Fsync => self.fsync(),
             Event::Done(id) => self.device_says(id, Answer::Succeeded(Fields::default())),
@@ -242,19 +254,19 @@ impl World {
             Event::Down => self.deliver_down(false),
             Event::Answer(at) => self.answer(*at),
             Event::AskAgain(at) => self.ask_again(*at),
-            Event::Notice(at) => self.end_gateway_session(*at),
             Event::Tick => self.tick(),
             Event::Fault(fault) => {
                 self.faults_left -= 1;
                 self.fault(*fault);
             }
         }
+        self.gateways_notice();
     }
 
     fn fault(&mut self, fault: Fault) {
         match fault {
-            Fault::Kill { kept } => self.stop_agent(kept, false),
-            Fault::LosePower { kept } => self.stop_agent(kept, true),
+            Fault::Kill { kept } => self.restart_agent(kept, false),
+            Fault::LosePower { kept } => self.restart_agent(kept, true),
             Fault::Break => self.break_connection(),
             Fault::CrashGateway(at) => self.crash_gateway(at),
             Fault::LoseAnswer(at) => self.lose_answer(at),
@@ -269,13 +281,10 @@ impl World {
                 self.nudge();
             }
             Fault::SaveCard => self.card = Some(self.agent.disk.clone()),
-            Fault::PutBackCard => {
-                self.stop_agent(0, true);
-                self.agent.disk = self.card.clone().expect("it was saved");
-            }
+            Fault::PutBackCard => self.change_card(self.card.clone().expect("it was saved")),
             Fault::WipeCard => {
-                self.stop_agent(0, true);
-                self.agent.wipe();
+                let card = self.agent.empty_card();
+                self.change_card(card);
             }
             Fault::Busy => {
                 let id = self.agent.at_device().next().expect("there is one").clone();
