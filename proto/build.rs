@@ -4,7 +4,7 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new("proto");
-    let files = ["record", "entry", "edge", "client", "ledger", "attendance"]
+    let files = ["record", "entry", "edge", "client", "ledger", "attendance", "command"]
         .map(|name| root.join(format!("lockgate/v1/{name}.proto")));
     println!("cargo:rerun-if-changed=proto");
     #[cfg(feature = "json")]

@@ -1,6 +1,7 @@
 //! One item of a room's log.
 
 use crate::attendance::Turn;
+use crate::command::CommandUpdate;
 use crate::gap::Gap;
 use crate::ids::{AgentName, DeviceName};
 use crate::position::{Position, Stamp};
@@ -62,6 +63,8 @@ pub enum EntryBody {
     Attendance(Turn),
     /// Something that people must look into.
     Alarm(Alarm),
+    /// A command stands elsewhere than before, or has come further.
+    Command(CommandUpdate),
     /// Something that a later version knows. Its place in the log counts all the same.
     Unknown,
 }
@@ -76,6 +79,7 @@ impl EntryBody {
             EntryBody::GapWithdrawn(_) => Some(EntryKind::GapWithdrawn),
             EntryBody::Attendance(_) => Some(EntryKind::Attendance),
             EntryBody::Alarm(_) => Some(EntryKind::Alarm),
+            EntryBody::Command(_) => Some(EntryKind::Command),
             EntryBody::Unknown => None,
         }
     }
@@ -85,6 +89,7 @@ impl EntryBody {
         match self {
             EntryBody::Telemetry(telemetry) => Some(&telemetry.device),
             EntryBody::Presence(presence) => Some(&presence.device),
+            EntryBody::Command(update) => Some(&update.device),
             EntryBody::Gap(_)
             | EntryBody::GapWithdrawn(_)
             | EntryBody::Attendance(_)
@@ -109,17 +114,20 @@ pub enum EntryKind {
     Attendance,
     /// Something to look into.
     Alarm,
+    /// What becomes of a command.
+    Command,
 }
 
 impl EntryKind {
     /// All kinds, each at the place of its number.
-    pub const ALL: [EntryKind; 6] = [
+    pub const ALL: [EntryKind; 7] = [
         EntryKind::Telemetry,
         EntryKind::Presence,
         EntryKind::Gap,
         EntryKind::GapWithdrawn,
         EntryKind::Attendance,
         EntryKind::Alarm,
+        EntryKind::Command,
     ];
 
     /// The number under which stores know the kind; never given to another one.
@@ -131,6 +139,7 @@ impl EntryKind {
             EntryKind::GapWithdrawn => 3,
             EntryKind::Attendance => 4,
             EntryKind::Alarm => 5,
+            EntryKind::Command => 6,
         }
     }
 
@@ -153,6 +162,7 @@ impl EntryKind {
             EntryKind::GapWithdrawn => "gap_withdrawn",
             EntryKind::Attendance => "attendance",
             EntryKind::Alarm => "alarm",
+            EntryKind::Command => "command",
         }
     }
 }

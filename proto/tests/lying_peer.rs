@@ -94,6 +94,7 @@ fn any_agent_frame() -> impl Strategy<Value = AgentFrame> {
             build: String::new(),
             capabilities: Vec::new(),
             gaps,
+            journal: None,
         })),
         4 => publish.prop_map(|(epoch, lane, records, last, gaps)| AgentFrame::Publish(Publish {
             epoch,
@@ -117,6 +118,7 @@ fn any_gateway_frame() -> impl Strategy<Value = GatewayFrame> {
                 retention_horizon: horizon.map(UnixMicros),
                 server_time: UnixMicros(horizon.unwrap_or(0)),
                 limits,
+                journal_heard: None,
             })
         }),
         4 => (epochs(), prop::option::of(any_limits()), any::<Option<u32>>()).prop_map(|(epochs, limits, retry)| {
@@ -254,7 +256,7 @@ proptest! {
     fn an_agents_end_survives_every_message(mut frames in prop::collection::vec(any_gateway_frame(), 0..12), welcome: bool) {
         if welcome {
             let (session, server_time, limits) = (SessionId(1), UnixMicros(1), LinkLimits::default());
-            let welcome = Welcome { session, epochs: Vec::new(), retention_horizon: None, server_time, limits };
+            let welcome = Welcome { session, epochs: Vec::new(), retention_horizon: None, server_time, limits, journal_heard: None };
             frames.insert(0, GatewayFrame::Welcome(welcome));
         }
         feed_agent(frames)?;
@@ -264,7 +266,7 @@ proptest! {
     fn a_gateways_end_survives_every_message(mut frames in prop::collection::vec(any_agent_frame(), 0..12), hello: bool) {
         if hello {
             let (epochs, build, capabilities) = (holdings().epochs, String::new(), Vec::new());
-            frames.insert(0, AgentFrame::Hello(Hello { agent: name(), site: None, epochs, clock: None, build, capabilities, gaps: Vec::new() }));
+            frames.insert(0, AgentFrame::Hello(Hello { agent: name(), site: None, epochs, clock: None, build, capabilities, gaps: Vec::new(), journal: None }));
         }
         // What a peer sends came through the wire: what convert refuses, no machine sees.
         let frames = frames.iter().filter_map(|frame| decode_agent_frame(encode_agent_frame(frame)).ok().flatten());
@@ -310,7 +312,8 @@ fn welcomed() -> EdgeSession {
     let lanes = [LaneHeld::default(), LaneHeld::default()];
     let epochs = vec![EpochHeld { epoch: Epoch(1), lanes }];
     let (build, capabilities) = (String::new(), Vec::new());
-    let hello = Hello { agent: name(), site: None, epochs, clock: None, build, capabilities, gaps: Vec::new() };
+    let hello =
+        Hello { agent: name(), site: None, epochs, clock: None, build, capabilities, gaps: Vec::new(), journal: None };
     session.handle(now(0), gateway::Input::Frame(AgentFrame::Hello(hello)), &mut actions);
     ledger.open_session(SessionId(1), &[Epoch(1)]).expect("nobody came before");
     session.handle(now(0), gateway::Input::Opened(ledger), &mut actions);

@@ -5,8 +5,8 @@ use lockgate_tests::fleet::{FleetRun, Target};
 use lockgate_tests::gateway::Gateway;
 use lockgate_tests::watch::ask;
 
-use super::slow_reader::{Account, SlowReader};
 use super::ensure_whole;
+use super::slow_reader::{Account, SlowReader};
 
 /// The fleet's only room.
 const SITE: &str = "fleet-1";

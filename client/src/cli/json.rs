@@ -154,6 +154,23 @@ struct AlarmLine<'r> {
 }
 
 #[derive(Serialize)]
+struct CommandLine<'r> {
+    kind: &'static str,
+    id: &'r str,
+    device: &'r str,
+    name: &'r str,
+    state: &'static str,
+    /// Who proved it.
+    by: &'static str,
+    /// How far a running one has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    percent: Option<u8>,
+    time: Option<String>,
+    #[serde(flatten)]
+    place: Place,
+}
+
+#[derive(Serialize)]
 struct GapLine {
     kind: &'static str,
     #[serde(flatten)]
@@ -362,6 +379,17 @@ fn entry(lines: &mut Lines, entry: &Entry) -> Result<(), CliError> {
             alarm: alarm.kind.as_str(),
             about: alarm.agent.as_ref().map(ToString::to_string),
             text: &alarm.text,
+            place: Place::of(header),
+        }),
+        EntryBody::Command(update) => lines.json(&CommandLine {
+            kind: "command",
+            id: update.id.as_str(),
+            device: update.device.as_str(),
+            name: update.name.as_str(),
+            state: update.standing.state.as_str(),
+            by: update.standing.witness.as_str(),
+            percent: update.progress.as_ref().and_then(|progress| progress.percent),
+            time: rfc3339(update.at),
             place: Place::of(header),
         }),
         EntryBody::Unknown => lines.json(&Notice {

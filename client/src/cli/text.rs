@@ -115,6 +115,15 @@ impl Painter {
                 let what = format!("{}{about}: {}", styled(BAD, "alarm"), printable(&alarm.text));
                 lines.text(format!("{}  {what}", self.time(entry.header.received_at)));
             }
+            EntryBody::Command(update) => {
+                let state = update.standing.state.as_str();
+                let (name, id) = (printable(update.name.as_str()), printable(update.id.as_str()));
+                let (time, device) = (self.time(update.at), self.device(update.device.as_str()));
+                let far = update.progress.as_ref().and_then(|progress| progress.percent);
+                let far = far.map_or_else(String::new, |percent| format!("  {percent} %"));
+                let by = styled(DIM, format!("{id} by {}", update.standing.witness.as_str()));
+                lines.text(format!("{time}  {device}  {}  {}{far}  {by}", styled(NAME, name), styled(GOOD, state)));
+            }
             EntryBody::Unknown => {
                 let what = note(DIM, "an entry of a kind that this version does not know");
                 lines.text(format!("{}  {what}", self.time(entry.header.received_at)));

@@ -50,7 +50,9 @@ impl Gateway {
         let Some(AgentFrame::Hello(hello)) = self.hear().await else { panic!("a Hello comes first") };
         let epochs = vec![self.settled()];
         let (session, limits, retention_horizon) = (SessionId(1), LinkLimits::default(), self.horizon);
-        self.say(GatewayFrame::Welcome(Welcome { session, epochs, retention_horizon, server_time, limits })).await;
+        let journal_heard = None;
+        let welcome = Welcome { session, epochs, retention_horizon, server_time, limits, journal_heard };
+        self.say(GatewayFrame::Welcome(welcome)).await;
         hello
     }
 

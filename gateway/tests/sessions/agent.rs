@@ -90,6 +90,7 @@ impl Agent {
             build: "test".into(),
             capabilities: Vec::new(),
             gaps: Vec::new(),
+            journal: None,
         };
         self.say(&AgentFrame::Hello(hello)).await;
     }

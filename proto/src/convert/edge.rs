@@ -9,7 +9,11 @@ use super::basic::{
     agent_name, gap_from_wire, gap_to_wire, instant_from_wire, instant_to_wire, lane_from_wire, lane_to_wire,
     set_from_wire, set_to_wire, site_if_told,
 };
-use super::{ConvertError, at_most};
+use super::command::{
+    dispatch_from_wire, dispatch_to_wire, mark_from_wire, mark_to_wire, updates_from_wire, updates_to_wire,
+};
+use super::{ConvertError, at_most, shortened};
+use crate::command::Confirm;
 use crate::gap::Gap;
 use crate::ids::SessionId;
 use crate::limits::{
@@ -32,6 +36,7 @@ pub fn encode_agent_frame(frame: &AgentFrame) -> Bytes {
         AgentFrame::Hello(hello) => Frame::Hello(hello_to_wire(hello)),
         AgentFrame::Publish(publish) => Frame::Publish(publish_to_wire(publish)),
         AgentFrame::Ping { id } => Frame::Ping(wire::Ping { id: *id }),
+        AgentFrame::CommandUpdates(updates) => Frame::CommandUpdates(updates_to_wire(updates)),
     };
     wire::AgentFrame { frame: Some(frame) }.encode_to_vec().into()
 }
@@ -44,6 +49,7 @@ pub fn decode_agent_frame(bytes: Bytes) -> Result<Option<AgentFrame>, ConvertErr
         Some(Frame::Hello(hello)) => Some(AgentFrame::Hello(hello_from_wire(hello)?)),
         Some(Frame::Publish(publish)) => Some(AgentFrame::Publish(publish_from_wire(publish)?)),
         Some(Frame::Ping(ping)) => Some(AgentFrame::Ping { id: ping.id }),
+        Some(Frame::CommandUpdates(updates)) => Some(AgentFrame::CommandUpdates(updates_from_wire(updates)?)),
         None => None,
     })
 }
@@ -70,6 +76,10 @@ pub fn encode_gateway_frame(frame: &GatewayFrame) -> Bytes {
             reconnect_after_ms: millis(go_away.reconnect_after),
             gateways: go_away.gateways.clone(),
         }),
+        GatewayFrame::Dispatch(dispatch) => Frame::Dispatch(dispatch_to_wire(dispatch)),
+        GatewayFrame::CommandConfirm(confirm) => {
+            Frame::CommandConfirm(wire::CommandConfirm { through: confirm.through })
+        }
     };
     wire::GatewayFrame { frame: Some(frame) }.encode_to_vec().into()
 }
@@ -95,6 +105,10 @@ pub fn decode_gateway_frame(bytes: Bytes) -> Result<Option<GatewayFrame>, Conver
             Some(GatewayFrame::Pong { id: pong.id, server_time: UnixMicros(pong.server_time_us) })
         }
         Some(Frame::GoAway(go_away)) => Some(GatewayFrame::GoAway(go_away_from_wire(go_away)?)),
+        Some(Frame::Dispatch(dispatch)) => Some(GatewayFrame::Dispatch(dispatch_from_wire(dispatch)?)),
+        Some(Frame::CommandConfirm(confirm)) => {
+            Some(GatewayFrame::CommandConfirm(Confirm { through: confirm.through }))
+        }
         None => None,
     })
 }
@@ -108,6 +122,7 @@ fn hello_to_wire(hello: &Hello) -> wire::Hello {
         build: hello.build.clone(),
         capabilities: hello.capabilities.clone(),
         gaps: hello.gaps.iter().map(|gap| gap_to_wire(gap, None)).collect(),
+        journal: hello.journal.map(mark_to_wire),
     }
 }
 
@@ -131,6 +146,7 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, ConvertError> {
         build: bounded_text("build", hello.build)?,
         capabilities: texts_from_wire("capabilities", hello.capabilities)?,
         gaps: gaps_from_wire(&hello.gaps, Lane::ALL.len() * EPOCHS_HELD_MAX)?,
+        journal: hello.journal.map(mark_from_wire),
     })
 }
 
@@ -225,6 +241,7 @@ fn welcome_to_wire(welcome: &Welcome) -> wire::Welcome {
         retention_horizon_us: instant_to_wire(welcome.retention_horizon),
         server_time_us: welcome.server_time.0,
         limits: Some(limits_to_wire(&welcome.limits)),
+        journal_heard: welcome.journal_heard,
     }
 }
 
@@ -235,6 +252,7 @@ fn welcome_from_wire(welcome: wire::Welcome) -> Result<Welcome, ConvertError> {
         retention_horizon: instant_from_wire(welcome.retention_horizon_us),
         server_time: UnixMicros(welcome.server_time_us),
         limits: limits_from_wire(welcome.limits.ok_or(ConvertError::Missing { field: "limits" })?)?,
+        journal_heard: welcome.journal_heard,
     })
 }
 
@@ -304,13 +322,6 @@ fn texts_from_wire(field: &'static str, texts: Vec<String>) -> Result<Vec<String
 fn bounded_text(field: &'static str, text: String) -> Result<String, ConvertError> {
     at_most(field, text.len(), TEXT_BYTES_MAX)?;
     Ok(text)
-}
-
-/// Text of our own making, cut where the peer would refuse it.
-fn shortened(text: &str) -> String {
-    let end =
-        text.char_indices().map(|(at, character)| at + character.len_utf8()).take_while(|end| *end <= TEXT_BYTES_MAX);
-    text[..end.last().unwrap_or(0)].to_owned()
 }
 
 fn seq_from_wire(seq: u64) -> Result<Seq, ConvertError> {

@@ -5,6 +5,7 @@ use prost::Message;
 
 use super::attendance::{alarm_from_wire, turn_from_wire};
 use super::basic::{agent_name, gap_from_wire, gap_to_wire, lane_from_wire, lane_to_wire};
+use super::command::command_update_from_wire;
 use super::record::{presence_from_wire, telemetry_from_wire};
 use super::{ConvertError, at_most};
 use crate::entry::{AgentGap, Entry, EntryBody, EntryHeader, EntryKind, Origin};
@@ -75,6 +76,9 @@ pub fn entry_from_wire(entry: wire::Entry) -> Result<Entry, ConvertError> {
         Some(wire::entry::Body::GapWithdrawn(gap)) => EntryBody::GapWithdrawn(agent_gap_from_wire(&gap)?),
         Some(wire::entry::Body::Attendance(turn)) => EntryBody::Attendance(turn_from_wire(turn)?),
         Some(wire::entry::Body::Alarm(alarm)) => alarm_from_wire(alarm)?.map_or(EntryBody::Unknown, EntryBody::Alarm),
+        Some(wire::entry::Body::Command(update)) => {
+            command_update_from_wire(update)?.map_or(EntryBody::Unknown, EntryBody::Command)
+        }
         None => EntryBody::Unknown,
     };
     Ok(Entry { header, body })

@@ -182,7 +182,7 @@ fn reason_from_wire(reason: wire::PresenceReason) -> PresenceReason {
     }
 }
 
-fn device_name(text: &str) -> Result<DeviceName, ConvertError> {
+pub(super) fn device_name(text: &str) -> Result<DeviceName, ConvertError> {
     DeviceName::new(text).map_err(|source| ConvertError::Name { field: "device", source })
 }
 
@@ -240,7 +240,7 @@ fn short(number: f64) -> Option<f32> {
     (f64::from(short).to_bits() == number.to_bits()).then_some(short)
 }
 
-fn value_from_wire(wire: wire::Value) -> Result<Value, ConvertError> {
+pub(super) fn value_from_wire(wire: wire::Value) -> Result<Value, ConvertError> {
     use wire::value::Kind;
     let finite = |number: f64| {
         let problem = "is not finite; infinity and NaN are no values";

@@ -196,6 +196,7 @@ fn a_number_that_no_record_can_have_is_refused_wherever_an_agent_tells_it() {
             build: String::new(),
             capabilities: Vec::new(),
             gaps: Vec::new(),
+            journal: None,
         })))
     };
     assert!(held(Seq::LAST).is_ok());

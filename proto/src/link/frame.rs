@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::command::{CommandUpdates, Confirm, Dispatch, JournalMark};
 use crate::gap::Gap;
 use crate::ids::{AgentName, SessionId, Site};
 use crate::limits;
@@ -23,6 +24,8 @@ pub enum AgentFrame {
         /// Comes back in the answer.
         id: u64,
     },
+    /// What the journal says of commands.
+    CommandUpdates(CommandUpdates),
 }
 
 /// What a gateway says.
@@ -43,6 +46,10 @@ pub enum GatewayFrame {
     },
     /// Leave, and come back.
     GoAway(GoAway),
+    /// Commands.
+    Dispatch(Dispatch),
+    /// What the journal said is stored.
+    CommandConfirm(Confirm),
 }
 
 /// Who comes, and what it holds.
@@ -62,6 +69,8 @@ pub struct Hello {
     pub capabilities: Vec<String>,
     /// Gaps with an open end.
     pub gaps: Vec<Gap>,
+    /// Its journal of commands; `None`: it takes none.
+    pub journal: Option<JournalMark>,
 }
 
 impl Hello {
@@ -109,6 +118,8 @@ pub struct Welcome {
     pub server_time: UnixMicros,
     /// Bounds and credit.
     pub limits: LinkLimits,
+    /// The change of its journal behind which the agent tells; `None`: the gateway moves no commands.
+    pub journal_heard: Option<u64>,
 }
 
 /// What is stored or told as a gap, of one epoch.

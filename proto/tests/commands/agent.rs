@@ -6,10 +6,11 @@ use lockgate_proto::command::{
     Answer, Attempt, BackboneTime, BootId, CommandId, Executor, ExecutorAction, ExecutorConfig, ExecutorInput, Journal,
     JournalId, JournalRecord,
 };
+use lockgate_proto::convert::{journal_record_from_bytes, journal_record_to_bytes};
 use lockgate_proto::time::MonoTime;
 
 use crate::gateway::Down;
-use crate::world::{Event, World};
+use crate::world::{Event, TICK, World};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Agent {
@@ -92,6 +93,7 @@ impl World {
         let mut config = ExecutorConfig::new(BootId(self.agent.boot));
         config.commands_max = self.rules.journal_max;
         config.records_max = 4 * self.rules.journal_max;
+        config.kept_after = 2 * TICK;
         self.agent.process = Executor::new(config, self.agent.disk.clone());
     }
 
@@ -159,14 +161,22 @@ impl World {
         self.feed_agent(ExecutorInput::TimerFired);
     }
 
+    fn write(&mut self, how: fn(Vec<JournalRecord>) -> Write, records: Vec<JournalRecord>) {
+        let by_wire = |record: &JournalRecord| {
+            journal_record_from_bytes(journal_record_to_bytes(record).into()).expect("it is a record")
+        };
+        let records = if self.rules.by_wire { records.iter().map(by_wire).collect() } else { records };
+        self.agent.writes.push_back(how(records));
+    }
+
     pub(crate) fn feed_agent(&mut self, input: ExecutorInput) {
         let now = self.now();
         let mut actions = Vec::new();
         self.agent.process.handle(now, input, &mut actions);
         for action in actions {
             match action {
-                ExecutorAction::Append(records) => self.agent.writes.push_back(Write::Append(records)),
-                ExecutorAction::Rewrite { records, .. } => self.agent.writes.push_back(Write::Rewrite(records)),
+                ExecutorAction::Append(records) => self.write(Write::Append, records),
+                ExecutorAction::Rewrite { records, .. } => self.write(Write::Rewrite, records),
                 ExecutorAction::Start { command, attempt } => {
                     let on_disk = self.agent.disk.get(&command.id).is_some_and(|held| held.command == command);
                     self.devices.forged |= !on_disk;

@@ -6,7 +6,12 @@ use std::time::Duration;
 use lockgate_proto::command::{
     Ask, CommandUpdates, Confirm, Courier, CourierAction, CourierInput, Dispatch, JournalMark,
 };
+use lockgate_proto::convert::{
+    command_mark_from_bytes, command_mark_to_bytes, decode_agent_frame, decode_gateway_frame, encode_agent_frame,
+    encode_gateway_frame, kept_command_from_bytes, kept_command_to_bytes,
+};
 use lockgate_proto::ids::SessionId;
+use lockgate_proto::link::frame::{AgentFrame, GatewayFrame};
 use lockgate_proto::time::UnixMicros;
 
 use crate::world::{Event, World};
@@ -34,6 +39,29 @@ pub(crate) enum Down {
     Welcome { heard: u64, server: UnixMicros },
     Dispatch(Dispatch),
     Confirm(Confirm),
+}
+
+impl Down {
+    /// As it arrives after having been bytes.
+    fn by_wire(self) -> Down {
+        let frame = match &self {
+            Down::Welcome { .. } => return self,
+            Down::Dispatch(dispatch) => GatewayFrame::Dispatch(dispatch.clone()),
+            Down::Confirm(confirm) => GatewayFrame::CommandConfirm(*confirm),
+        };
+        match decode_gateway_frame(encode_gateway_frame(&frame)) {
+            Ok(Some(GatewayFrame::Dispatch(dispatch))) => Down::Dispatch(dispatch),
+            Ok(Some(GatewayFrame::CommandConfirm(confirm))) => Down::Confirm(confirm),
+            other => panic!("a gateway sent {other:?}"),
+        }
+    }
+}
+
+fn updates_by_wire(updates: CommandUpdates) -> CommandUpdates {
+    match decode_agent_frame(encode_agent_frame(&AgentFrame::CommandUpdates(updates))) {
+        Ok(Some(AgentFrame::CommandUpdates(updates))) => updates,
+        other => panic!("an agent sent {other:?}"),
+    }
 }
 
 /// A request that got stuck on its way.
@@ -117,6 +145,7 @@ impl World {
     }
 
     pub(crate) fn send_up(&mut self, updates: CommandUpdates) {
+        let updates = if self.rules.by_wire { updates_by_wire(updates) } else { updates };
         let at = self.agent.connected.expect("it tells only while it is connected");
         self.session(at).expect("a session that ends breaks the connection").up.push_back(updates);
     }
@@ -136,6 +165,12 @@ impl World {
 
     /// The backbone does it: one transition of the book.
     fn apply(&mut self, ask: &Ask) -> CourierInput {
+        if self.rules.by_wire {
+            self.book.mark = command_mark_from_bytes(&command_mark_to_bytes(&self.book.mark)).expect("it is a mark");
+            for kept in self.book.commands.values_mut() {
+                *kept = kept_command_from_bytes(&kept_command_to_bytes(kept)).expect("it is a command");
+            }
+        }
         let now = self.backbone_time();
         match ask {
             Ask::Hello { session, journal } => {
@@ -212,7 +247,7 @@ impl World {
     }
 
     fn carry_out(&mut self, at: u8, actions: Vec<CourierAction>) {
-        let server = self.backbone_time();
+        let (server, by_wire) = (self.backbone_time(), self.rules.by_wire);
         for action in actions {
             let Some(session) = self.session(at) else { return };
             let down = match action {
@@ -227,7 +262,7 @@ impl World {
                 CourierAction::Close { .. } => return self.crash_gateway(at),
             };
             if !session.left {
-                session.down.push_back(down);
+                session.down.push_back(if by_wire { down.by_wire() } else { down });
             }
         }
     }

@@ -42,7 +42,9 @@ impl Model for Small {
             Property::always("has ended where quiet", |_, world: &World| world.has_ended_where_quiet()),
             Property::always("knows the journal where quiet", |_, world: &World| world.knows_the_journal_where_quiet()),
             // A model in which these never happen would prove nothing.
-            Property::sometimes("succeeds", |_, world: &World| ends_so(world, |outcome| matches!(outcome, Outcome::Succeeded(_)))),
+            Property::sometimes("succeeds", |_, world: &World| {
+                ends_so(world, |outcome| matches!(outcome, Outcome::Succeeded(_)))
+            }),
             Property::sometimes("expires", |_, world: &World| ends_so(world, |outcome| *outcome == Outcome::Expired)),
             Property::sometimes("is unknown", |_, world: &World| {
                 world.book.commands.values().any(|kept| kept.standing.state == State::Unknown)
@@ -57,7 +59,12 @@ fn ends_so(world: &World, so: fn(&Outcome) -> bool) -> bool {
 
 fn explore(rules: Rules, orders: Vec<Command>) -> usize {
     let checker = Small { rules, orders }.checker().spawn_bfs().join();
-    println!("{} states, {} unique, depth {}", checker.state_count(), checker.unique_state_count(), checker.max_depth());
+    println!(
+        "{} states, {} unique, depth {}",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
     for (name, path) in checker.discoveries() {
         if checker.model().property(name).expectation == stateright::Expectation::Always {
             println!("{name}: {:#?} {:?}", path.clone().into_actions(), path.last_state().book);
@@ -86,11 +93,34 @@ fn p_store() {
 }
 #[test]
 fn p_crash() {
-    probe(&[Fault::Kill { kept: 0 }, Fault::Kill { kept: 1 }, Fault::LosePower { kept: 0 }, Fault::LosePower { kept: 1 }, Fault::Break, Fault::CrashGateway(0), Fault::Busy], false);
+    probe(
+        &[
+            Fault::Kill { kept: 0 },
+            Fault::Kill { kept: 1 },
+            Fault::LosePower { kept: 0 },
+            Fault::LosePower { kept: 1 },
+            Fault::Break,
+            Fault::CrashGateway(0),
+            Fault::Busy,
+        ],
+        false,
+    );
 }
 #[test]
 fn p_requests() {
-    probe(&[Fault::LoseAnswer(0), Fault::LoseAnswer(1), Fault::Delay(0), Fault::Delay(1), Fault::RunGhost, Fault::Break, Fault::DoubleDown, Fault::DoubleUp(0)], false);
+    probe(
+        &[
+            Fault::LoseAnswer(0),
+            Fault::LoseAnswer(1),
+            Fault::Delay(0),
+            Fault::Delay(1),
+            Fault::RunGhost,
+            Fault::Break,
+            Fault::DoubleDown,
+            Fault::DoubleUp(0),
+        ],
+        false,
+    );
 }
 #[test]
 fn p_cancel() {
@@ -98,5 +128,8 @@ fn p_cancel() {
 }
 #[test]
 fn p_idem() {
-    probe(&[Fault::Kill { kept: 0 }, Fault::LosePower { kept: 1 }, Fault::Busy, Fault::SaveCard, Fault::PutBackCard], true);
+    probe(
+        &[Fault::Kill { kept: 0 }, Fault::LosePower { kept: 1 }, Fault::Busy, Fault::SaveCard, Fault::PutBackCard],
+        true,
+    );
 }

@@ -30,9 +30,13 @@ pub(crate) struct Rules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fault {
     /// The agent's process dies; of what was not fsynced, so many writes are on the disk all the same.
-    Kill { kept: u8 },
+    Kill {
+        kept: u8,
+    },
     /// The same, by a power cut.
-    LosePower { kept: u8 },
+    LosePower {
+        kept: u8,
+    },
     /// The agent sees its connection break; the gateway goes on with what is on the wire.
     Break,
     /// A gateway's process dies; what it asked of the backbone may still be done.
@@ -119,6 +123,8 @@ pub(crate) struct World {
     /// Not yet accepted, the next one last.
     pub(crate) orders: Vec<Command>,
     pub(crate) devices: Devices,
+    /// Since the store was saved.
+    pub(crate) card_changed: bool,
     /// The backbone lost something that it had told.
     pub(crate) went_back: bool,
 }
@@ -184,6 +190,7 @@ impl World {
             card: None,
             orders: orders.into_iter().rev().collect(),
             devices: Devices::default(),
+            card_changed: false,
             went_back: false,
             rules,
         };
@@ -202,7 +209,7 @@ impl World {
     /// What happens by itself, sooner or later, if nothing is in its way.
     pub(crate) fn progress(&self) -> Vec<Event> {
         let mut events = self.agent.events();
-        if self.orders.last().is_some_and(|order| self.backbone_time() < order.deadline) {
+        if !self.orders.is_empty() {
             events.push(Event::Accept);
         }
         for (at, gateway) in (0u8..).zip(&self.gateways) {
@@ -235,10 +242,11 @@ impl World {
             Fault::DoubleUp(at) => self.gateways[usize::from(at)].has_up(),
             Fault::DoubleDown => self.agent.connected.is_some_and(|at| self.gateways[usize::from(at)].has_down()),
             Fault::SaveStore => self.saved.as_ref() != Some(&self.book),
-            Fault::RollBackStore => self.saved.as_ref().is_some_and(|saved| *saved != self.book),
+            // Of the two memories, one lives: nothing could be promised where both forget the same command.
+            Fault::RollBackStore => !self.card_changed && self.saved.as_ref().is_some_and(|saved| *saved != self.book),
             Fault::SaveCard => self.card.as_ref() != Some(&self.agent.disk),
-            Fault::PutBackCard => self.card.is_some(),
-            Fault::WipeCard => self.agent.disk.length() > 0,
+            Fault::PutBackCard => !self.went_back && self.card.is_some(),
+            Fault::WipeCard => !self.went_back && self.agent.disk.length() > 0,
             Fault::Busy => self.agent.at_device().next().is_some(),
             Fault::Cancel => self.book.commands.values().next().is_some_and(|kept| !kept.cancel),
         }
@@ -274,15 +282,19 @@ impl World {
             Fault::RunGhost => self.run_ghost(),
             Fault::DoubleUp(at) => self.deliver_up(at, true),
             Fault::DoubleDown => self.deliver_down(true),
-            Fault::SaveStore => self.saved = Some(self.book.clone()),
+            Fault::SaveStore => (self.saved, self.card_changed) = (Some(self.book.clone()), false),
             Fault::RollBackStore => {
                 self.book = self.saved.clone().expect("it was saved");
                 self.went_back = true;
                 self.nudge();
             }
             Fault::SaveCard => self.card = Some(self.agent.disk.clone()),
-            Fault::PutBackCard => self.change_card(self.card.clone().expect("it was saved")),
+            Fault::PutBackCard => {
+                self.card_changed = true;
+                self.change_card(self.card.clone().expect("it was saved"));
+            }
             Fault::WipeCard => {
+                self.card_changed = true;
                 let card = self.agent.empty_card();
                 self.change_card(card);
             }
@@ -310,6 +322,7 @@ impl World {
         self.ticks += 1;
         let now = self.backbone_time();
         self.book.pass_time(now);
+        self.orders.retain(|order| now < order.deadline);
         self.time_passes_for_agent();
         self.time_passes_for_gateways();
     }

@@ -98,7 +98,11 @@ impl Backbone {
         let told = match frame {
             GatewayFrame::Welcome(welcome) => &welcome.epochs,
             GatewayFrame::Ack(ack) => &ack.epochs,
-            GatewayFrame::Reject(_) | GatewayFrame::Pong { .. } | GatewayFrame::GoAway(_) => return Ok(()),
+            GatewayFrame::Reject(_)
+            | GatewayFrame::Pong { .. }
+            | GatewayFrame::GoAway(_)
+            | GatewayFrame::Dispatch(_)
+            | GatewayFrame::CommandConfirm(_) => return Ok(()),
         };
         for (epoch, (lane, set)) in told.iter().flat_map(|told| told.lanes.iter().map(|lane| (told.epoch, lane))) {
             let stored = self.settled.get(&(epoch, *lane)).cloned().unwrap_or_default();
@@ -130,6 +134,7 @@ impl Backbone {
                 | EntryBody::Presence(_)
                 | EntryBody::Attendance(_)
                 | EntryBody::Alarm(_)
+                | EntryBody::Command(_)
                 | EntryBody::Unknown => {
                     let origin = entry.origin.as_ref().expect("a record has an origin");
                     let new = stored.entry((origin.epoch, origin.lane)).or_default().insert_one(origin.seq);

@@ -141,6 +141,7 @@ impl AgentLink {
             build: self.config.build.clone(),
             capabilities: Vec::new(),
             gaps: holdings.gaps.iter().filter(|gap| gap.is_unbounded()).filter(is_named).copied().collect(),
+            journal: None,
             epochs: named,
         })));
     }
@@ -168,6 +169,8 @@ impl AgentLink {
         match frame {
             GatewayFrame::Welcome(welcome) => self.on_welcome(now, welcome, actions),
             GatewayFrame::GoAway(go_away) => self.on_go_away(now, go_away, actions),
+            // The executor's; it stands beside the link.
+            GatewayFrame::Dispatch(_) | GatewayFrame::CommandConfirm(_) => {}
             GatewayFrame::Pong { id, server_time } => {
                 if let Some((_, asked)) = self.ping.take_if(|(asked, _)| *asked == id) {
                     self.flight.round_trip(now.since(asked));

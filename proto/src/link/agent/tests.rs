@@ -82,6 +82,7 @@ impl Desk {
             retention_horizon: self.horizon,
             server_time: UnixMicros(5),
             limits: self.limits,
+            journal_heard: None,
         })));
     }
 

@@ -109,6 +109,8 @@ impl EdgeSession {
             Input::Frame(AgentFrame::Ping { id }) => {
                 actions.push(Action::Send(GatewayFrame::Pong { id, server_time: now.wall }));
             }
+            // The courier's; it stands beside the session.
+            Input::Frame(AgentFrame::CommandUpdates(_)) => {}
             Input::BadFrame(why) => self.close(CloseCode::BadFrame, why, actions),
             Input::Opened(ledger) => self.on_opened(now, ledger, actions),
             Input::Superseded => self.agent_twice("its current epoch has been superseded".to_owned(), actions),
@@ -273,6 +275,7 @@ impl EdgeSession {
             retention_horizon: retention.map(|micros| now.wall.offset_by(micros.saturating_neg())),
             server_time: now.wall,
             limits: self.config.limits,
+            journal_heard: None,
         })));
     }
 

@@ -94,7 +94,7 @@ impl Desk {
         let ids: Vec<Epoch> = epochs.iter().map(|held| held.epoch).collect();
         let agent = AgentName::new("edge-1").unwrap();
         let hello =
-            Hello { agent, site: None, epochs, clock: None, build: String::new(), capabilities: Vec::new(), gaps };
+            Hello { agent, site: None, epochs, clock: None, build: String::new(), capabilities: Vec::new(), gaps, journal: None };
         self.feed(1, Input::Frame(AgentFrame::Hello(hello)));
         self.ledger.open_session(SessionId(7), &ids).unwrap();
         self.feed(2, Input::Opened(self.ledger.clone()));
@@ -316,7 +316,7 @@ fn who_says_nothing_or_another_name_or_site_is_sent_away() {
     let mut other = Desk::new(Ledger::new());
     let (agent, epochs) = (AgentName::new("edge-2").unwrap(), vec![held(CURRENT, &[])]);
     let (build, capabilities, gaps) = (String::new(), Vec::new(), Vec::new());
-    let hello = Hello { agent, site: None, epochs, clock: None, build, capabilities, gaps };
+    let hello = Hello { agent, site: None, epochs, clock: None, build, capabilities, gaps, journal: None };
     other.feed(1, Input::Frame(AgentFrame::Hello(hello.clone())));
     assert_eq!(other.closed(), Some(CloseCode::Unauthorized));
     let mut elsewhere = Desk::new(Ledger::new());
@@ -330,7 +330,7 @@ fn an_unreachable_backbone_is_asked_again_less_and_less_often() {
     let mut desk = Desk::new(Ledger::new());
     let (agent, epochs) = (AgentName::new("edge-1").unwrap(), vec![held(CURRENT, &[])]);
     let (build, capabilities, gaps) = (String::new(), Vec::new(), Vec::new());
-    let hello = Hello { agent, site: None, epochs, clock: None, build, capabilities, gaps };
+    let hello = Hello { agent, site: None, epochs, clock: None, build, capabilities, gaps, journal: None };
     desk.feed(0, Input::Frame(AgentFrame::Hello(hello)));
     for _ in 0..8 {
         desk.feed(0, Input::OpenUnknown);
