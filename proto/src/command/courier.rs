@@ -149,7 +149,9 @@ impl Courier {
             }
             CourierInput::HandedOver(orders) => self.on_handed_over(now, orders, actions),
             CourierInput::Stored(confirm) => self.on_stored(now, confirm, actions),
-            CourierInput::Refused => self.close("another session speaks for the agent, or the store went back", actions),
+            CourierInput::Refused => {
+                self.close("another session speaks for the agent, or the store went back", actions)
+            }
             CourierInput::AnswerUnknown => self.retry_later(now, actions),
             CourierInput::Nudged => self.nudged = true,
             CourierInput::FromAgent(updates) => self.on_updates(updates, actions),

@@ -83,7 +83,8 @@ mod tests {
         let day = at(86_400_000);
         let (earliest, latest) = (time.earliest(day), time.latest(day));
         assert!(latest.0 - earliest.0 > 30_000_000, "half a minute in a day: {earliest:?} {latest:?}");
-        let fresh = BackboneTime { asked: day, answered: day + Duration::from_secs(1), server: UnixMicros(86_400_000_000) };
+        let fresh =
+            BackboneTime { asked: day, answered: day + Duration::from_secs(1), server: UnixMicros(86_400_000_000) };
         assert_eq!(time.better(fresh, day + Duration::from_secs(1)), fresh);
     }
 

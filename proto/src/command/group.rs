@@ -63,13 +63,15 @@ impl Group {
         if command.id.is_member() {
             return Err(GroupError::MemberId);
         }
-        let members: BTreeMap<DeviceName, State> = devices.into_iter().map(|device| (device, State::Accepted)).collect();
+        let members: BTreeMap<DeviceName, State> =
+            devices.into_iter().map(|device| (device, State::Accepted)).collect();
         match members.len() {
             0 => return Err(GroupError::Empty),
             count if count > GROUP_MEMBERS_MAX => return Err(GroupError::TooLarge { count }),
             _ => {}
         }
-        let member = |device: &DeviceName| Command { id: command.id.member(device), device: device.clone(), ..command.clone() };
+        let member =
+            |device: &DeviceName| Command { id: command.id.member(device), device: device.clone(), ..command.clone() };
         let commands = members.keys().map(member).collect();
         Ok((Group { id: command.id.clone(), members }, commands))
     }
@@ -124,7 +126,10 @@ mod tests {
     fn the_summary_fills_as_outcomes_come_and_corrects_itself() {
         let devices = ["b", "a", "b"].map(device);
         let (mut group, commands) = Group::order(&command("close-all"), devices).unwrap();
-        assert_eq!(commands.iter().map(|command| command.id.as_str()).collect::<Vec<_>>(), ["close-all/a", "close-all/b"]);
+        assert_eq!(
+            commands.iter().map(|command| command.id.as_str()).collect::<Vec<_>>(),
+            ["close-all/a", "close-all/b"]
+        );
         assert_eq!(group.summary().counts, BTreeMap::from([("accepted", 2)]));
         let first = group.update(&update(&commands[0], State::Ended(Outcome::Expired))).unwrap();
         assert_eq!((first.ended, first.over, first.is_complete()), (1, 1, false));
@@ -140,7 +145,10 @@ mod tests {
         let (mut group, _) = Group::order(&command("g"), [device("a")]).unwrap();
         let other = Command { device: device("a"), ..command("other") };
         assert_eq!(group.update(&update(&other, State::Executing)), None);
-        assert_eq!(group.update(&update(&Command { id: command("g").id.member(&device("z")), ..other }, State::Unknown)), None);
+        assert_eq!(
+            group.update(&update(&Command { id: command("g").id.member(&device("z")), ..other }, State::Unknown)),
+            None
+        );
     }
 
     #[test]

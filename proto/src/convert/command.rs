@@ -67,10 +67,8 @@ fn named<N>(field: &'static str, name: Result<N, NameError>) -> Result<N, Conver
 
 /// Named values for the wire.
 pub fn fields_to_wire(fields: &Fields) -> Vec<wire::Field> {
-    let field = |field: &Field| wire::Field {
-        name: field.name.as_str().to_owned(),
-        value: Some(value_to_wire(&field.value)),
-    };
+    let field =
+        |field: &Field| wire::Field { name: field.name.as_str().to_owned(), value: Some(value_to_wire(&field.value)) };
     fields.iter().map(field).collect()
 }
 
@@ -235,8 +233,7 @@ pub(super) fn mark_from_wire(mark: wire::JournalMark) -> JournalMark {
 }
 
 pub(super) fn dispatch_to_wire(dispatch: &Dispatch) -> wire::Dispatch {
-    let order =
-        |order: &Order| wire::Order { command: Some(command_to_wire(&order.command)), cancel: order.cancel };
+    let order = |order: &Order| wire::Order { command: Some(command_to_wire(&order.command)), cancel: order.cancel };
     wire::Dispatch { orders: dispatch.orders.iter().map(order).collect() }
 }
 
@@ -281,7 +278,11 @@ pub(super) fn updates_from_wire(updates: wire::CommandUpdates) -> Result<Command
     Ok(CommandUpdates {
         after: updates.after,
         through,
-        reports: updates.reports.into_iter().map(|report| report_from_wire(report, through)).collect::<Result<_, _>>()?,
+        reports: updates
+            .reports
+            .into_iter()
+            .map(|report| report_from_wire(report, through))
+            .collect::<Result<_, _>>()?,
         progress: updates.progress.into_iter().map(progress).collect::<Result<_, ConvertError>>()?,
         full: updates.full.iter().map(|id| id_from_wire("full", id)).collect::<Result<_, _>>()?,
     })

@@ -8,7 +8,9 @@ use super::command::{
     command_to_wire, id_from_wire, journal_state, mark_from_wire, mark_to_wire, state_from_wire, state_to_wire,
     whole_from_wire, witness_from_wire, witness_to_wire,
 };
-use crate::command::{Bound, BootId, Held, JournalId, JournalRecord, JournalStep, Kept, Mark, Phase, Place, Standing, State};
+use crate::command::{
+    BootId, Bound, Held, JournalId, JournalRecord, JournalStep, Kept, Mark, Phase, Place, Standing, State,
+};
 use crate::ids::SessionId;
 use crate::time::UnixMicros;
 use crate::wire;
@@ -74,9 +76,13 @@ pub fn journal_record_to_bytes(record: &JournalRecord) -> Vec<u8> {
             Kind::Opened(wire::JournalOpened { journal: id.0, length: *length, forgotten: *forgotten })
         }
         JournalRecord::Kept(held) => Kind::Kept(held_to_wire(held)),
-        JournalRecord::Step { position, step: JournalStep::Arrived { command, boot } } => Kind::Arrived(
-            wire::JournalArrived { position: *position, command: Some(command_to_wire(command)), boot: boot.0 },
-        ),
+        JournalRecord::Step { position, step: JournalStep::Arrived { command, boot } } => {
+            Kind::Arrived(wire::JournalArrived {
+                position: *position,
+                command: Some(command_to_wire(command)),
+                boot: boot.0,
+            })
+        }
         JournalRecord::Step { position, step: JournalStep::Moved { id, phase } } => {
             let (state, outcome) = state_to_wire(&phase.state());
             Kind::Moved(wire::JournalMoved { position: *position, id: id.as_str().to_owned(), state, outcome })
@@ -89,11 +95,9 @@ pub fn journal_record_to_bytes(record: &JournalRecord) -> Vec<u8> {
 pub fn journal_record_from_bytes(bytes: Bytes) -> Result<JournalRecord, ConvertError> {
     use wire::journal_record::Kind;
     Ok(match wire::JournalRecord::decode(bytes)?.kind.ok_or(ConvertError::Missing { field: "kind" })? {
-        Kind::Opened(opened) => JournalRecord::Opened {
-            id: JournalId(opened.journal),
-            length: opened.length,
-            forgotten: opened.forgotten,
-        },
+        Kind::Opened(opened) => {
+            JournalRecord::Opened { id: JournalId(opened.journal), length: opened.length, forgotten: opened.forgotten }
+        }
         Kind::Kept(kept) => JournalRecord::Kept(held_from_wire(kept)?),
         Kind::Arrived(arrived) => {
             let (command, boot) = (whole_from_wire(arrived.command)?, BootId(arrived.boot));

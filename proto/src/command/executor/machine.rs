@@ -262,7 +262,8 @@ impl Executor {
                 && held.place.changed <= known
                 && held.command.deadline.offset_by(kept) <= time.earliest(now)
         };
-        let over: Vec<CommandId> = self.journal.commands().filter(is_over).map(|held| held.command.id.clone()).collect();
+        let over: Vec<CommandId> =
+            self.journal.commands().filter(is_over).map(|held| held.command.id.clone()).collect();
         self.rewrite |= !over.is_empty();
         over.iter().for_each(|id| self.journal.forget(id));
     }

@@ -75,10 +75,8 @@ impl Executor {
         let progress = progress.map(|(id, progress)| ProgressReport { id, progress }).collect();
         let full = std::mem::take(&mut talk.full).into_iter().collect();
         let updates = CommandUpdates { after, through, reports, progress, full };
-        let is_empty = after == through
-            && updates.reports.is_empty()
-            && updates.progress.is_empty()
-            && updates.full.is_empty();
+        let is_empty =
+            after == through && updates.reports.is_empty() && updates.progress.is_empty() && updates.full.is_empty();
         (!is_empty).then_some(updates)
     }
 }

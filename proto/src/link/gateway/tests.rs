@@ -93,8 +93,16 @@ impl Desk {
     fn hello(&mut self, epochs: Vec<EpochHeld>, gaps: Vec<Gap>) {
         let ids: Vec<Epoch> = epochs.iter().map(|held| held.epoch).collect();
         let agent = AgentName::new("edge-1").unwrap();
-        let hello =
-            Hello { agent, site: None, epochs, clock: None, build: String::new(), capabilities: Vec::new(), gaps, journal: None };
+        let hello = Hello {
+            agent,
+            site: None,
+            epochs,
+            clock: None,
+            build: String::new(),
+            capabilities: Vec::new(),
+            gaps,
+            journal: None,
+        };
         self.feed(1, Input::Frame(AgentFrame::Hello(hello)));
         self.ledger.open_session(SessionId(7), &ids).unwrap();
         self.feed(2, Input::Opened(self.ledger.clone()));
