@@ -147,11 +147,6 @@ impl Gateway {
         &self.name
     }
 
-    /// Its process, while it runs.
-    pub fn id(&self) -> Option<u32> {
-        self.program.as_ref().map(Program::id)
-    }
-
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.listen

@@ -89,6 +89,7 @@ fn shadows_have_what_passes_and_go_where_nothing_is_left() {
         device: device("pump"),
         agent: AgentName::new("pi").unwrap(),
         online,
+        stale: false,
         last_seen: None,
         metrics: Vec::new(),
     };
