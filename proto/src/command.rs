@@ -32,7 +32,7 @@ pub use fields::{Field, Fields, FieldsError};
 pub use group::{Group, GroupError, Summary};
 pub use id::{BootId, CommandId, CommandIdError, JournalId};
 pub use journal::{Held, Journal, JournalError, JournalRecord, JournalStep, Phase, Place};
-pub use message::{CommandUpdates, Confirm, Dispatch, JournalMark, Order, ProgressReport, Report};
+pub use message::{CommandUpdates, Confirm, Dispatch, JournalHeard, JournalMark, Order, ProgressReport, Report};
 pub use state::{CommandUpdate, Failure, FailureKind, Outcome, Progress, Standing, State, Witness};
 
 /// An operator's order to one device. It never changes: two that differ in anything are two.

@@ -144,6 +144,9 @@ pub const JOURNAL_COMMANDS_MAX: usize = 1_024;
 /// Records after which a journal is written anew with only what still matters.
 pub const JOURNAL_RECORDS_MAX: usize = 8 * JOURNAL_COMMANDS_MAX;
 
+/// The highest number of a change in a journal: more than any agent makes, so that the next one can always be counted.
+pub const JOURNAL_LENGTH_MAX: u64 = 1 << 48;
+
 /// Commands that a gateway has sent and of which the agent has said nothing yet, at most.
 pub const DISPATCH_WINDOW: usize = 16;
 

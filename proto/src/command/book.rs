@@ -11,7 +11,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    BootId, Command, CommandId, CommandUpdate, JournalId, JournalMark, Order, Outcome, Progress, Standing, State,
+    BootId, Command, CommandId, CommandUpdate, JournalHeard, JournalId, JournalMark, Order, Outcome, Progress,
+    Standing, State,
 };
 use crate::ids::SessionId;
 use crate::limits::COMMAND_TTL_MAX;
@@ -35,6 +36,15 @@ pub struct Mark {
     pub journal: Option<JournalMark>,
     /// Changes of that journal up to here are in the book.
     pub heard: u64,
+    /// That journal is on a card that was put back, and has not ended yet what it should not begin.
+    pub put_back: bool,
+}
+
+impl Mark {
+    /// What the agent's Welcome says.
+    pub fn welcome(&self) -> JournalHeard {
+        JournalHeard { through: self.heard, put_back: self.put_back }
+    }
 }
 
 /// A command as a backbone stores it.

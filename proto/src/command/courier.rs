@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{CommandId, CommandUpdates, Confirm, Dispatch, HandOver, JournalMark, Order};
+use super::{CommandId, CommandUpdates, Confirm, Dispatch, HandOver, JournalHeard, JournalMark, Order};
 use crate::ids::SessionId;
 use crate::limits::{DISPATCH_WINDOW, JOURNAL_FULL_RETRY};
 use crate::time::MonoTime;
@@ -45,8 +45,8 @@ pub enum Ask {
 /// What happens to a courier.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CourierInput {
-    /// Answer to `Hello`: what the agent says of its journal goes on behind this change.
-    Heard(u64),
+    /// Answer to `Hello`: how the agent's tale goes on.
+    Heard(JournalHeard),
     /// Answer to `HandOver`, stored as durably as is configured.
     HandedOver(Vec<Order>),
     /// Answer to `Told`, likewise.
@@ -68,11 +68,8 @@ pub enum CourierInput {
 pub enum CourierAction {
     /// Ask the backbone.
     Ask(Ask),
-    /// Tell the agent in its Welcome from which change on it shall tell.
-    Welcome {
-        /// Behind this one.
-        heard: u64,
-    },
+    /// Tell the agent in its Welcome how its tale goes on.
+    Welcome(JournalHeard),
     /// Send commands.
     Dispatch(Dispatch),
     /// Send a confirmation.
@@ -143,8 +140,8 @@ impl Courier {
         match input {
             CourierInput::Heard(heard) => {
                 if let Some(Ask::Hello { .. }) = self.answered() {
-                    (self.is_welcomed, self.heard) = (true, heard);
-                    actions.push(CourierAction::Welcome { heard });
+                    (self.is_welcomed, self.heard) = (true, heard.through);
+                    actions.push(CourierAction::Welcome(heard));
                 }
             }
             CourierInput::HandedOver(orders) => self.on_handed_over(now, orders, actions),

@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    BackboneTime, BootId, Command, CommandId, CommandUpdates, Confirm, Dispatch, Failure, Fields, JournalRecord,
-    Progress,
+    BackboneTime, BootId, Command, CommandId, CommandUpdates, Confirm, Dispatch, Failure, Fields, JournalHeard,
+    JournalRecord, Progress,
 };
 use crate::ids::DeviceName;
 use crate::limits::{COMMAND_KEPT_AFTER, JOURNAL_COMMANDS_MAX, JOURNAL_RECORDS_MAX};
@@ -60,8 +60,8 @@ pub struct Attempt(pub u32);
 pub enum ExecutorInput {
     /// A gateway has let the agent in.
     Welcomed {
-        /// The backbone has stored what the journal says up to this change.
-        heard: u64,
+        /// How the tale goes on.
+        heard: JournalHeard,
         /// The backbone's time by this connection.
         time: BackboneTime,
     },

@@ -105,6 +105,8 @@ pub enum JournalStep {
         /// To where.
         phase: Phase,
     },
+    /// The numbers up to this one were used by changes that are lost: a card was put back. None is used twice.
+    Skipped,
 }
 
 /// Why records are no journal.
@@ -167,7 +169,8 @@ impl Journal {
 
     /// Makes one change.
     pub fn apply(&mut self, position: u64, step: JournalStep) -> Result<(), JournalError> {
-        if position != self.length + 1 {
+        let follows = position == self.length + 1 || (step == JournalStep::Skipped && self.length < position);
+        if !follows {
             return Err(JournalError::Skipped { position, length: self.length });
         }
         match step {
@@ -184,6 +187,7 @@ impl Journal {
                 let held = self.commands.get_mut(&id).filter(|held| !held.has_ended());
                 held.ok_or(JournalError::Impossible { position })?.move_to(position, phase);
             }
+            JournalStep::Skipped => {}
         }
         self.length = position;
         Ok(())

@@ -11,6 +11,17 @@ pub struct JournalMark {
     pub boot: BootId,
     /// Changes that were ever written to it, those that it has forgotten included.
     pub length: u64,
+    /// No command that it has forgotten had a change behind this one.
+    pub forgotten: u64,
+}
+
+/// Of a Welcome: where the agent's tale goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct JournalHeard {
+    /// Behind this change.
+    pub through: u64,
+    /// The card was put back: it does not know what became of what it holds. Nothing of an earlier boot may begin.
+    pub put_back: bool,
 }
 
 /// Commands that the agent shall have. Sent only once they are stored as dispatched.

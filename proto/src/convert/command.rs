@@ -7,10 +7,13 @@ use super::record::{device_name, value_from_wire, value_to_wire};
 use super::{ConvertError, at_most};
 use crate::command::{
     BootId, Command, CommandId, CommandUpdate, CommandUpdates, Dispatch, Failure, FailureKind, Field, Fields,
-    JournalId, JournalMark, Order, Outcome, Priority, Progress, ProgressReport, Report, Standing, State, Witness,
+    JournalHeard, JournalId, JournalMark, Order, Outcome, Priority, Progress, ProgressReport, Report, Standing, State,
+    Witness,
 };
 use crate::ids::{CommandName, FieldName, NameError, UserName};
-use crate::limits::{DISPATCH_WINDOW, FIELDS_MAX, JOURNAL_COMMANDS_MAX, REPORTS_MAX, TEXT_BYTES_MAX};
+use crate::limits::{
+    DISPATCH_WINDOW, FIELDS_MAX, JOURNAL_COMMANDS_MAX, JOURNAL_LENGTH_MAX, REPORTS_MAX, TEXT_BYTES_MAX,
+};
 use crate::time::UnixMicros;
 use crate::wire;
 
@@ -225,11 +228,31 @@ pub(super) fn command_update_from_wire(update: wire::CommandUpdate) -> Result<Op
 }
 
 pub(super) fn mark_to_wire(mark: JournalMark) -> wire::JournalMark {
-    wire::JournalMark { journal: mark.id.0, boot: mark.boot.0, length: mark.length }
+    wire::JournalMark { journal: mark.id.0, boot: mark.boot.0, length: mark.length, forgotten: mark.forgotten }
 }
 
-pub(super) fn mark_from_wire(mark: wire::JournalMark) -> JournalMark {
-    JournalMark { id: JournalId(mark.journal), boot: BootId(mark.boot), length: mark.length }
+pub(super) fn mark_from_wire(mark: wire::JournalMark) -> Result<JournalMark, ConvertError> {
+    countable("journal.length", mark.length)?;
+    Ok(JournalMark {
+        id: JournalId(mark.journal),
+        boot: BootId(mark.boot),
+        length: mark.length,
+        forgotten: mark.forgotten,
+    })
+}
+
+pub(super) fn heard_to_wire(heard: JournalHeard) -> wire::JournalHeard {
+    wire::JournalHeard { through: heard.through, put_back: heard.put_back }
+}
+
+pub(super) fn heard_from_wire(heard: wire::JournalHeard) -> Result<JournalHeard, ConvertError> {
+    countable("journal_heard.through", heard.through)?;
+    Ok(JournalHeard { through: heard.through, put_back: heard.put_back })
+}
+
+fn countable(field: &'static str, position: u64) -> Result<(), ConvertError> {
+    const PROBLEM: &str = "is above 2^48, the highest number that a change can have";
+    if position > JOURNAL_LENGTH_MAX { Err(ConvertError::Invalid { field, problem: PROBLEM }) } else { Ok(()) }
 }
 
 pub(super) fn dispatch_to_wire(dispatch: &Dispatch) -> wire::Dispatch {
@@ -270,6 +293,7 @@ pub(super) fn updates_from_wire(updates: wire::CommandUpdates) -> Result<Command
     if updates.through < updates.after {
         return Err(ConvertError::Invalid { field: "through", problem: "is below after" });
     }
+    countable("through", updates.through)?;
     let progress = |report: wire::CommandProgress| {
         let progress = report.progress.ok_or(ConvertError::Missing { field: "progress.progress" })?;
         Ok(ProgressReport { id: id_from_wire("progress.id", &report.id)?, progress: progress_from_wire(&progress)? })

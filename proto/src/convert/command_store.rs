@@ -54,6 +54,7 @@ pub fn command_mark_to_bytes(mark: &Mark) -> Vec<u8> {
         session: mark.session.map(|session| session.0),
         journal: mark.journal.map(mark_to_wire),
         heard: mark.heard,
+        put_back: mark.put_back,
     };
     stored.encode_to_vec()
 }
@@ -63,8 +64,9 @@ pub fn command_mark_from_bytes(bytes: &[u8]) -> Result<Mark, ConvertError> {
     let stored = wire::StoredCommandMark::decode(bytes)?;
     Ok(Mark {
         session: stored.session.map(SessionId),
-        journal: stored.journal.map(mark_from_wire),
+        journal: stored.journal.map(mark_from_wire).transpose()?,
         heard: stored.heard,
+        put_back: stored.put_back,
     })
 }
 
@@ -82,6 +84,9 @@ pub fn journal_record_to_bytes(record: &JournalRecord) -> Vec<u8> {
                 command: Some(command_to_wire(command)),
                 boot: boot.0,
             })
+        }
+        JournalRecord::Step { position, step: JournalStep::Skipped } => {
+            Kind::Skipped(wire::JournalSkipped { position: *position })
         }
         JournalRecord::Step { position, step: JournalStep::Moved { id, phase } } => {
             let (state, outcome) = state_to_wire(&phase.state());
@@ -103,6 +108,7 @@ pub fn journal_record_from_bytes(bytes: Bytes) -> Result<JournalRecord, ConvertE
             let (command, boot) = (whole_from_wire(arrived.command)?, BootId(arrived.boot));
             JournalRecord::Step { position: arrived.position, step: JournalStep::Arrived { command, boot } }
         }
+        Kind::Skipped(skipped) => JournalRecord::Step { position: skipped.position, step: JournalStep::Skipped },
         Kind::Moved(moved) => {
             let phase = phase_from_wire(moved.state, moved.outcome)?;
             let step = JournalStep::Moved { id: id_from_wire("moved.id", &moved.id)?, phase };

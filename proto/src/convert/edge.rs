@@ -10,7 +10,8 @@ use super::basic::{
     set_from_wire, set_to_wire, site_if_told,
 };
 use super::command::{
-    dispatch_from_wire, dispatch_to_wire, mark_from_wire, mark_to_wire, updates_from_wire, updates_to_wire,
+    dispatch_from_wire, dispatch_to_wire, heard_from_wire, heard_to_wire, mark_from_wire, mark_to_wire,
+    updates_from_wire, updates_to_wire,
 };
 use super::{ConvertError, at_most, shortened};
 use crate::command::Confirm;
@@ -146,7 +147,7 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, ConvertError> {
         build: bounded_text("build", hello.build)?,
         capabilities: texts_from_wire("capabilities", hello.capabilities)?,
         gaps: gaps_from_wire(&hello.gaps, Lane::ALL.len() * EPOCHS_HELD_MAX)?,
-        journal: hello.journal.map(mark_from_wire),
+        journal: hello.journal.map(mark_from_wire).transpose()?,
     })
 }
 
@@ -241,7 +242,7 @@ fn welcome_to_wire(welcome: &Welcome) -> wire::Welcome {
         retention_horizon_us: instant_to_wire(welcome.retention_horizon),
         server_time_us: welcome.server_time.0,
         limits: Some(limits_to_wire(&welcome.limits)),
-        journal_heard: welcome.journal_heard,
+        journal_heard: welcome.journal_heard.map(heard_to_wire),
     }
 }
 
@@ -252,7 +253,7 @@ fn welcome_from_wire(welcome: wire::Welcome) -> Result<Welcome, ConvertError> {
         retention_horizon: instant_from_wire(welcome.retention_horizon_us),
         server_time: UnixMicros(welcome.server_time_us),
         limits: limits_from_wire(welcome.limits.ok_or(ConvertError::Missing { field: "limits" })?)?,
-        journal_heard: welcome.journal_heard,
+        journal_heard: welcome.journal_heard.map(heard_from_wire).transpose()?,
     })
 }
 

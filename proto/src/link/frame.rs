@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::command::{CommandUpdates, Confirm, Dispatch, JournalMark};
+use crate::command::{CommandUpdates, Confirm, Dispatch, JournalHeard, JournalMark};
 use crate::gap::Gap;
 use crate::ids::{AgentName, SessionId, Site};
 use crate::limits;
@@ -118,8 +118,8 @@ pub struct Welcome {
     pub server_time: UnixMicros,
     /// Bounds and credit.
     pub limits: LinkLimits,
-    /// The change of its journal behind which the agent tells; `None`: the gateway moves no commands.
-    pub journal_heard: Option<u64>,
+    /// How the agent goes on telling of its journal; `None`: the gateway moves no commands.
+    pub journal_heard: Option<JournalHeard>,
 }
 
 /// What is stored or told as a gap, of one epoch.

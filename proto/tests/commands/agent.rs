@@ -62,6 +62,10 @@ impl Agent {
         }
     }
 
+    pub(crate) fn boot(&self) -> BootId {
+        BootId(self.boot)
+    }
+
     pub(crate) fn unsynced(&self) -> usize {
         self.writes.len()
     }

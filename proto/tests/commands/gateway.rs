@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lockgate_proto::command::{
-    Ask, CommandUpdates, Confirm, Courier, CourierAction, CourierInput, Dispatch, JournalMark,
+    Ask, CommandUpdates, Confirm, Courier, CourierAction, CourierInput, Dispatch, JournalHeard, JournalMark,
 };
 use lockgate_proto::convert::{
     command_mark_from_bytes, command_mark_to_bytes, decode_agent_frame, decode_gateway_frame, encode_agent_frame,
@@ -36,7 +36,7 @@ struct Session {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Down {
-    Welcome { heard: u64, server: UnixMicros },
+    Welcome { heard: JournalHeard, server: UnixMicros },
     Dispatch(Dispatch),
     Confirm(Confirm),
 }
@@ -175,7 +175,7 @@ impl World {
         match ask {
             Ask::Hello { session, journal } => {
                 self.book.hello(now, *session, *journal);
-                CourierInput::Heard(self.book.mark.heard)
+                CourierInput::Heard(self.book.mark.welcome())
             }
             Ask::HandOver(wish) => match self.book.hand_over(now, wish) {
                 Ok((orders, _)) => CourierInput::HandedOver(orders),
@@ -255,7 +255,7 @@ impl World {
                     session.ask = Some(ask);
                     continue;
                 }
-                CourierAction::Welcome { heard } => Down::Welcome { heard, server },
+                CourierAction::Welcome(heard) => Down::Welcome { heard, server },
                 CourierAction::Dispatch(dispatch) => Down::Dispatch(dispatch),
                 CourierAction::Confirm(confirm) => Down::Confirm(confirm),
                 CourierAction::ArmTimer(_) => continue,

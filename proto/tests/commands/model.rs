@@ -42,7 +42,9 @@ impl Model for Small {
             Property::always("has ended where quiet", |_, world: &World| world.has_ended_where_quiet()),
             Property::always("knows the journal where quiet", |_, world: &World| world.knows_the_journal_where_quiet()),
             // A model in which these never happen would prove nothing.
-            Property::sometimes("succeeds", |_, world: &World| ends_so(world, |outcome| matches!(outcome, Outcome::Succeeded(_)))),
+            Property::sometimes("succeeds", |_, world: &World| {
+                ends_so(world, |outcome| matches!(outcome, Outcome::Succeeded(_)))
+            }),
             Property::sometimes("expires", |_, world: &World| ends_so(world, |outcome| *outcome == Outcome::Expired)),
             Property::sometimes("is unknown", |_, world: &World| {
                 world.book.commands.values().any(|kept| kept.standing.state == State::Unknown)
@@ -79,7 +81,11 @@ fn any_one_fault() {
 
 #[test]
 fn crashes_of_agent_and_gateway() {
-    explore(false, 2, &[Fault::Kill { kept: 0 }, Fault::LosePower { kept: 1 }, Fault::Break, Fault::CrashGateway(0), Fault::Busy]);
+    explore(
+        false,
+        2,
+        &[Fault::Kill { kept: 0 }, Fault::LosePower { kept: 1 }, Fault::Break, Fault::CrashGateway(0), Fault::Busy],
+    );
 }
 
 #[test]

@@ -35,12 +35,13 @@ fn holds(world: &World) -> Result<(), TestCaseError> {
 }
 
 fn walk(
+    ticks: u32,
     journal_max: usize,
     faults: u8,
     list: &[(bool, bool, usize, u32)],
     steps: &[(u8, u8)],
 ) -> Result<(), TestCaseError> {
-    let rules = Rules { ticks: 12, journal_max, faults, kinds: ALL_FAULTS, by_wire: true };
+    let rules = Rules { ticks, journal_max, faults, kinds: ALL_FAULTS, by_wire: true };
     let mut world = World::new(rules, orders(list));
     for (kind, choice) in steps {
         // Time is slow, and faults are rarer than what goes well.
@@ -64,7 +65,7 @@ proptest! {
         list in prop::collection::vec(any_order(), 1..8),
         steps in prop::collection::vec(any::<(u8, u8)>(), 1..250),
     ) {
-        walk(16, faults, &list, &steps)?;
+        walk(12, 16, faults, &list, &steps)?;
     }
 
     #[test]
@@ -73,6 +74,6 @@ proptest! {
         list in prop::collection::vec(any_order(), 2..8),
         steps in prop::collection::vec(any::<(u8, u8)>(), 1..250),
     ) {
-        walk(2, faults, &list, &steps)?;
+        walk(60, 2, faults, &list, &steps)?;
     }
 }

@@ -123,7 +123,7 @@ pub(crate) struct World {
     /// Not yet accepted, the next one last.
     pub(crate) orders: Vec<Command>,
     pub(crate) devices: Devices,
-    /// Since the store was saved.
+    /// And the store that was saved had not heard of it.
     pub(crate) card_changed: bool,
     /// The backbone lost something that it had told.
     pub(crate) went_back: bool,
@@ -282,7 +282,11 @@ impl World {
             Fault::RunGhost => self.run_ghost(),
             Fault::DoubleUp(at) => self.deliver_up(at, true),
             Fault::DoubleDown => self.deliver_down(true),
-            Fault::SaveStore => (self.saved, self.card_changed) = (Some(self.book.clone()), false),
+            Fault::SaveStore => {
+                self.saved = Some(self.book.clone());
+                let known = self.book.mark.journal.is_some_and(|journal| journal.boot == self.agent.boot());
+                self.card_changed &= !known;
+            }
             Fault::RollBackStore => {
                 self.book = self.saved.clone().expect("it was saved");
                 self.went_back = true;

@@ -9,19 +9,27 @@ use crate::ids::SessionId;
 use crate::time::UnixMicros;
 
 impl Book {
-    /// Lets a session speak for the agent. `mark.heard` then is where the agent's tale goes on.
+    /// Lets a session speak for the agent. [`Mark::welcome`](super::Mark::welcome) then says how its tale goes on.
     ///
     /// A journal that is unknown, or shorter than what was heard of it, is a card that was wiped or put back. Nobody
     /// can know any more what became of what the agent had: it is interrupted, and never repeated.
     pub fn hello(&mut self, now: UnixMicros, session: SessionId, journal: JournalMark) -> Vec<CommandUpdate> {
         let known = self.mark.journal.filter(|known| known.id == journal.id);
         let went_back = journal.length < known.map_or(0, |_| self.mark.heard);
-        self.mark.heard = known.map_or(0, |_| self.mark.heard.min(journal.length));
+        self.mark.heard = known.map_or(0, |_| self.mark.heard);
+        // One that was never written to is new, and no old card.
+        let is_other = self.mark.journal.is_some_and(|known| known.id != journal.id);
+        self.mark.put_back = went_back || (is_other && journal.length > 0) || (known.is_some() && self.mark.put_back);
         self.mark.session = Some(session);
         self.mark.journal = Some(journal);
         let with_agent = self.commands.values_mut().filter(|kept| kept.is_with_agent());
         let lost = with_agent.filter(|kept| went_back || kept.bound.is_none_or(|bound| bound.journal != journal.id));
         let mut updates: Vec<CommandUpdate> = lost.map(|kept| kept.interrupt(now)).collect();
+        if self.mark.heard < journal.forgotten {
+            // The store went back to before what the agent has forgotten since; it forgets only what is past its deadline.
+            let past = self.commands.values_mut().filter(|kept| kept.is_with_agent() && kept.command.deadline <= now);
+            updates.extend(past.map(|kept| kept.interrupt(now)));
+        }
         updates.extend(self.settle(now));
         updates
     }
@@ -46,6 +54,9 @@ impl Book {
             let running = self.commands.get(&report.id).filter(|kept| kept.standing.state == State::Executing);
             updates.extend(running.map(|kept| kept.progress(now, &report.progress)));
         }
+        // The first change that an agent makes after its Welcome ends what must not begin.
+        let length = self.mark.journal.map_or(0, |journal| journal.length);
+        self.mark.put_back &= told.through <= length.max(self.mark.heard);
         self.mark.heard = self.mark.heard.max(told.through);
         updates.extend(self.settle(now));
         Ok((Confirm { through: self.mark.heard }, updates))

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::tell::Talk;
 use super::{Answer, Attempt, ExecutorAction, ExecutorConfig, ExecutorInput};
 use crate::command::{
-    BackboneTime, CommandId, Dispatch, Held, Journal, JournalMark, JournalRecord, JournalStep, Order, Outcome, Phase,
+    BackboneTime, CommandId, Dispatch, Held, Journal, JournalHeard, JournalMark, JournalRecord, JournalStep, Order,
+    Outcome, Phase,
 };
 use crate::time::MonoTime;
 
@@ -28,6 +29,8 @@ pub struct Executor {
     welcomed: bool,
     /// What the backbone heard of is older than what was forgotten: a command that is not here may have been.
     past_lost: bool,
+    /// The card was put back: what came in an earlier boot may have ended long ago.
+    put_back: bool,
     running: BTreeMap<CommandId, Run>,
     /// Put off by the device until then.
     waits: BTreeMap<CommandId, MonoTime>,
@@ -61,6 +64,7 @@ impl Executor {
             talk: None,
             welcomed: false,
             past_lost: false,
+            put_back: false,
             running: BTreeMap::new(),
             waits: BTreeMap::new(),
             cancels: BTreeSet::new(),
@@ -77,7 +81,8 @@ impl Executor {
 
     /// What the next Hello says: only what is on the disk.
     pub fn mark(&self) -> JournalMark {
-        JournalMark { id: self.journal.id(), boot: self.config.boot, length: self.durable }
+        let (id, boot, forgotten) = (self.journal.id(), self.config.boot, self.journal.forgotten());
+        JournalMark { id, boot, length: self.durable, forgotten: forgotten.min(self.durable) }
     }
 
     /// Feeds one input; appends what the shell must now do.
@@ -103,13 +108,17 @@ impl Executor {
         self.tell(actions);
     }
 
-    fn on_welcome(&mut self, heard: u64, time: BackboneTime) {
+    fn on_welcome(&mut self, heard: JournalHeard, time: BackboneTime) {
         self.welcomed = true;
         // Another gateway's clock may differ: of this connection, only what this connection told counts.
         self.time = Some(time);
-        self.confirmed = heard;
-        self.past_lost = heard < self.journal.forgotten();
-        self.talk = Some(Talk::new(heard.min(self.durable)));
+        self.confirmed = heard.through;
+        self.past_lost = heard.through < self.journal.forgotten();
+        self.put_back |= heard.put_back;
+        self.talk = Some(Talk::new(heard.through));
+        if self.journal.length() < heard.through {
+            self.change_at(heard.through, JournalStep::Skipped);
+        }
     }
 
     fn on_dispatch(&mut self, now: MonoTime, dispatch: Dispatch) {
@@ -192,7 +201,8 @@ impl Executor {
             let is_doubtful = self.is_doubtful(held);
             let is_cancelled = self.cancels.contains(&held.command.id);
             let is_late = self.time.is_some_and(|time| !time.is_before(now, held.command.deadline));
-            let ends = is_cancelled || is_late || (is_doubtful && !held.command.idempotent);
+            let is_old = self.put_back && held.boot != self.config.boot;
+            let ends = is_cancelled || is_late || is_old || (is_doubtful && !held.command.idempotent);
             // `expired` and `cancelled` promise that nothing has happened.
             let outcome = match (is_doubtful, is_cancelled) {
                 (true, _) => Outcome::Interrupted,
@@ -247,7 +257,10 @@ impl Executor {
     }
 
     fn change(&mut self, step: JournalStep) {
-        let position = self.journal.length() + 1;
+        self.change_at(self.journal.length() + 1, step);
+    }
+
+    fn change_at(&mut self, position: u64, step: JournalStep) {
         self.journal.apply(position, step.clone()).expect("only what is open is changed");
         self.records.push(JournalRecord::Step { position, step });
     }
