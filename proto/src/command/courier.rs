@@ -147,7 +147,7 @@ impl Courier {
             CourierInput::HandedOver(orders) => self.on_handed_over(now, orders, actions),
             CourierInput::Stored(confirm) => self.on_stored(now, confirm, actions),
             CourierInput::Refused => {
-                self.close("another session speaks for the agent, or the store went back", actions)
+                self.close("another session speaks for the agent, or the store went back", actions);
             }
             CourierInput::AnswerUnknown => self.retry_later(now, actions),
             CourierInput::Nudged => self.nudged = true,
@@ -258,3 +258,6 @@ impl Courier {
         actions.push(CourierAction::Close { why });
     }
 }
+
+#[cfg(test)]
+mod tests;

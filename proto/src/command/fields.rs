@@ -19,7 +19,7 @@ pub struct Field {
 ///
 /// INVARIANT: no number is NaN and none is the negative zero, so that equality is what hashing takes it for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Fields(Vec<Field>);
+pub struct Fields(pub(super) Vec<Field>);
 
 /// Why values can't be fields.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,5 +112,45 @@ fn value_bytes(value: &Value) -> usize {
         Value::Flag(_) => 1,
         Value::Text(text) => text.len(),
         Value::Raw(bytes) => bytes.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::DefaultHasher;
+
+    use super::*;
+
+    fn field(name: &str, value: Value) -> Field {
+        Field { name: FieldName::new(name).unwrap(), value }
+    }
+
+    fn hash(fields: &Fields) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        fields.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    #[test]
+    fn equal_fields_are_equal_in_any_order_and_hash_alike() {
+        let one = Fields::new([field("b", Value::Flag(true)), field("a", Value::Number(-0.0))]).unwrap();
+        let other = Fields::new([field("a", Value::Number(0.0)), field("b", Value::Flag(true))]).unwrap();
+        assert_eq!(one, other);
+        assert_eq!(hash(&one), hash(&other));
+        assert_eq!(one.get("b"), Some(&Value::Flag(true)));
+    }
+
+    #[test]
+    fn what_is_no_value_or_too_much_is_refused() {
+        let name = FieldName::new("a").unwrap();
+        assert_eq!(Fields::new([field("a", Value::Number(f64::NAN))]), Err(FieldsError::NotFinite(name.clone())));
+        assert_eq!(
+            Fields::new([field("a", Value::Flag(true)), field("a", Value::Integer(1))]),
+            Err(FieldsError::Twice(name))
+        );
+        let many = (0..=FIELDS_MAX).map(|at| field(&format!("f{at}"), Value::Flag(true)));
+        assert_eq!(Fields::new(many), Err(FieldsError::TooMany { count: FIELDS_MAX + 1 }));
+        let large = field("a", Value::Text("x".repeat(FIELDS_BYTES_MAX).into()));
+        assert_eq!(Fields::new([large]), Err(FieldsError::TooLarge { bytes: FIELDS_BYTES_MAX + 1 }));
     }
 }

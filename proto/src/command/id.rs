@@ -94,3 +94,27 @@ pub struct JournalId(pub u64);
 /// was put back is therefore seen in another boot than the one in which it was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootId(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_can_not_take_the_id_of_a_groups_command_unseen() {
+        let group = CommandId::new("night-mode").unwrap();
+        let member = group.member(&DeviceName::new("pump/7").unwrap());
+        assert_eq!(member.as_str(), "night-mode/pump/7");
+        assert_eq!(CommandId::new(member.as_str()), Ok(member.clone()));
+        assert!(member.is_member() && !group.is_member());
+    }
+
+    #[test]
+    fn what_can_not_be_shown_or_is_too_long_is_no_id() {
+        assert_eq!(CommandId::new(""), Err(CommandIdError::Empty));
+        assert_eq!(CommandId::new("/pump"), Err(CommandIdError::Empty));
+        assert_eq!(CommandId::new("a\nb"), Err(CommandIdError::NotPrintable));
+        assert_eq!(CommandId::new("g/"), Err(CommandIdError::Device(NameError::Empty)));
+        let long = "x".repeat(COMMAND_ID_BYTES_MAX + 1);
+        assert_eq!(CommandId::new(long), Err(CommandIdError::TooLong { bytes: COMMAND_ID_BYTES_MAX + 1 }));
+    }
+}

@@ -250,3 +250,73 @@ impl Held {
         self.place.changed = position;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Fields;
+    use crate::command::book::tests::command;
+
+    fn step(position: u64, step: JournalStep) -> JournalRecord {
+        JournalRecord::Step { position, step }
+    }
+
+    fn arrived(position: u64, id: &str) -> JournalRecord {
+        step(position, JournalStep::Arrived { command: command(id), boot: BootId(1) })
+    }
+
+    fn moved(position: u64, id: &str, phase: Phase) -> JournalRecord {
+        step(position, JournalStep::Moved { id: CommandId::new(id).unwrap(), phase })
+    }
+
+    fn opened() -> JournalRecord {
+        JournalRecord::Opened { id: JournalId(1), length: 0, forgotten: 0 }
+    }
+
+    fn some() -> Vec<JournalRecord> {
+        let success = Phase::Ended(Outcome::Succeeded(Fields::default()));
+        vec![
+            opened(),
+            arrived(1, "a"),
+            arrived(2, "b"),
+            moved(3, "a", Phase::Executing),
+            moved(4, "a", Phase::Executing),
+            moved(5, "a", success),
+            step(9, JournalStep::Skipped),
+            moved(10, "b", Phase::Executing),
+        ]
+    }
+
+    #[test]
+    fn every_beginning_of_a_file_is_a_journal_and_so_is_what_it_is_written_anew_as() {
+        for length in 1..=some().len() {
+            let journal = Journal::replay(some().into_iter().take(length)).unwrap();
+            assert_eq!(Journal::replay(journal.records()), Ok(journal));
+        }
+        let journal = Journal::replay(some()).unwrap();
+        let first = journal.get(&CommandId::new("a").unwrap()).unwrap();
+        assert!(first.doubt && first.has_ended(), "it began a second time without having ended");
+        assert_eq!((first.attempts, first.place), (2, Place { arrived: 1, changed: 5 }));
+        assert_eq!(journal.length(), 10);
+    }
+
+    #[test]
+    fn records_that_contradict_each_other_are_no_journal() {
+        let without = |left_out: usize| {
+            let rest = some().into_iter().enumerate().filter(move |(at, _)| *at != left_out);
+            Journal::replay(rest.map(|(_, record)| record))
+        };
+        assert_eq!(without(0), Err(JournalError::OutOfPlace { record: 0 }));
+        assert_eq!(without(3), Err(JournalError::Skipped { position: 4, length: 2 }));
+        let then = |record: JournalRecord| Journal::replay(some().into_iter().chain([record]));
+        assert_eq!(then(opened()), Err(JournalError::OutOfPlace { record: 8 }));
+        assert_eq!(
+            then(moved(11, "a", Phase::Executing)),
+            Err(JournalError::Impossible { position: 11 }),
+            "it has ended"
+        );
+        assert_eq!(then(moved(11, "c", Phase::Executing)), Err(JournalError::Impossible { position: 11 }));
+        assert_eq!(then(arrived(11, "b")), Err(JournalError::Impossible { position: 11 }));
+        assert_eq!(then(step(10, JournalStep::Skipped)), Err(JournalError::Skipped { position: 10, length: 10 }));
+    }
+}

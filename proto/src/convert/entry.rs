@@ -93,6 +93,7 @@ pub fn kind_to_wire(kind: EntryKind) -> wire::EntryKind {
         EntryKind::GapWithdrawn => wire::EntryKind::GapWithdrawn,
         EntryKind::Attendance => wire::EntryKind::Attendance,
         EntryKind::Alarm => wire::EntryKind::Alarm,
+        EntryKind::Command => wire::EntryKind::Command,
     }
 }
 

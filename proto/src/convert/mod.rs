@@ -98,4 +98,6 @@ fn shortened(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod command_tests;
+#[cfg(test)]
 mod tests;

@@ -62,16 +62,13 @@ fn explore(idempotent: bool, faults: u8, kinds: &'static [Fault]) {
     let rules = Rules { ticks: 1, journal_max: 4, faults, kinds, by_wire: false };
     let orders = vec![command("c", "pump", idempotent, Priority::Normal, 0)];
     let checker = Small { rules, orders }.checker().spawn_bfs().join();
-    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
-    println!("{states} states, {depth} deep");
     for (name, path) in checker.discoveries() {
-        if checker.model().property(name).expectation == Expectation::Always {
-            println!("{name}: {:#?}", path.clone().into_actions());
-            println!("{:#?}", path.last_state());
-        }
+        let is_broken = checker.model().property(name).expectation == Expectation::Always;
+        assert!(!is_broken, "{name} is broken by {:#?}\n{:#?}", path.clone().into_actions(), path.last_state());
     }
     checker.assert_properties();
-    assert!(states > 10_000, "{states} states are no exploration");
+    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
+    assert!(states > 10_000 && depth > 20, "{states} states, {depth} deep, are no exploration");
 }
 
 #[test]

@@ -25,9 +25,10 @@ impl World {
             let times = self.executions(kept);
             let may_err = self.went_back && kept.standing.witness == Witness::Gateway;
             match &kept.standing.state {
-                State::Ended(Outcome::Expired | Outcome::Cancelled) => times == 0 || may_err,
+                State::Ended(Outcome::Expired | Outcome::Cancelled) | State::Accepted | State::Queued => {
+                    times == 0 || may_err
+                }
                 State::Ended(Outcome::Succeeded(_)) => times > 0,
-                State::Accepted | State::Queued => times == 0 || may_err,
                 State::Dispatched | State::Delivered | State::Executing | State::Unknown | State::Ended(_) => true,
             }
         })

@@ -232,8 +232,7 @@ impl World {
     fn can_happen(&self, fault: Fault) -> bool {
         let has_ask = |at: u8| self.gateways[usize::from(at)].has_ask();
         match fault {
-            Fault::Kill { kept } => usize::from(kept) <= self.agent.unsynced(),
-            Fault::LosePower { kept } => usize::from(kept) <= self.agent.unsynced(),
+            Fault::Kill { kept } | Fault::LosePower { kept } => usize::from(kept) <= self.agent.unsynced(),
             Fault::Break => self.agent.connected.is_some(),
             Fault::CrashGateway(at) => self.gateways[usize::from(at)].is_up(),
             Fault::LoseAnswer(at) => has_ask(at),

@@ -24,13 +24,11 @@ pub struct Executor {
     time: Option<BackboneTime>,
     /// Between a Welcome and the loss of its connection.
     pub(super) talk: Option<Talk>,
-    /// A gateway has let this run in. Before, it begins nothing and writes nothing: so the length in its first Hello is
-    /// that of the file as it was found, and shows one that was put back.
-    welcomed: bool,
+    /// What the last Welcome said. Before the first one this run begins nothing and writes nothing: so the length in its
+    /// Hello is that of the file as it was found, and shows one that was put back.
+    welcome: Option<JournalHeard>,
     /// What the backbone heard of is older than what was forgotten: a command that is not here may have been.
     past_lost: bool,
-    /// The card was put back: what came in an earlier boot may have ended long ago.
-    put_back: bool,
     running: BTreeMap<CommandId, Run>,
     /// Put off by the device until then.
     waits: BTreeMap<CommandId, MonoTime>,
@@ -62,9 +60,8 @@ impl Executor {
             confirmed: 0,
             time: None,
             talk: None,
-            welcomed: false,
+            welcome: None,
             past_lost: false,
-            put_back: false,
             running: BTreeMap::new(),
             waits: BTreeMap::new(),
             cancels: BTreeSet::new(),
@@ -99,7 +96,7 @@ impl Executor {
             ExecutorInput::Answered { id, attempt, answer } => self.on_answer(now, &id, attempt, answer),
             ExecutorInput::TimerFired => self.timer = None,
         }
-        if self.welcomed {
+        if self.welcome.is_some() {
             self.end_what_may_not_begin(now);
             self.begin(now);
             self.flush(actions);
@@ -109,12 +106,11 @@ impl Executor {
     }
 
     fn on_welcome(&mut self, heard: JournalHeard, time: BackboneTime) {
-        self.welcomed = true;
+        self.welcome = Some(heard);
         // Another gateway's clock may differ: of this connection, only what this connection told counts.
         self.time = Some(time);
         self.confirmed = heard.through;
         self.past_lost = heard.through < self.journal.forgotten();
-        self.put_back |= heard.put_back;
         self.talk = Some(Talk::new(heard.through));
         if self.journal.length() < heard.through {
             self.change_at(heard.through, JournalStep::Skipped);
@@ -154,7 +150,9 @@ impl Executor {
         self.durable = self.durable.max(through.min(self.journal.length()));
         let durable = self.durable;
         let ready = self.running.iter().filter(|(_, run)| !run.started && run.begins_at <= durable);
-        for id in ready.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+        let mut ready: Vec<(u64, CommandId)> = ready.map(|(id, run)| (run.begins_at, id.clone())).collect();
+        ready.sort_unstable();
+        for (_, id) in ready {
             let Some(held) = self.journal.get(&id) else { continue };
             let (command, begun_before) = (held.command.clone(), held.doubt || held.boot != self.config.boot);
             // The disk may have taken its time.
@@ -201,7 +199,8 @@ impl Executor {
             let is_doubtful = self.is_doubtful(held);
             let is_cancelled = self.cancels.contains(&held.command.id);
             let is_late = self.time.is_some_and(|time| !time.is_before(now, held.command.deadline));
-            let is_old = self.put_back && held.boot != self.config.boot;
+            // On a card that was put back, what came in an earlier boot may have ended long ago.
+            let is_old = held.boot != self.config.boot && self.welcome.is_some_and(|heard| heard.put_back);
             let ends = is_cancelled || is_late || is_old || (is_doubtful && !held.command.idempotent);
             // `expired` and `cancelled` promise that nothing has happened.
             let outcome = match (is_doubtful, is_cancelled) {
@@ -278,7 +277,9 @@ impl Executor {
         let over: Vec<CommandId> =
             self.journal.commands().filter(is_over).map(|held| held.command.id.clone()).collect();
         self.rewrite |= !over.is_empty();
-        over.iter().for_each(|id| self.journal.forget(id));
+        for id in &over {
+            self.journal.forget(id);
+        }
     }
 
     fn flush(&mut self, actions: &mut Vec<ExecutorAction>) {
