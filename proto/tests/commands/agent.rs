@@ -37,6 +37,25 @@ enum Write {
 }
 
 impl Write {
+    /// Parts of which any number may be on the disk when the power goes: a new file is there or is not.
+    fn parts(&self) -> usize {
+        match self {
+            Write::Append(records) => records.len(),
+            Write::Rewrite(_) => 1,
+        }
+    }
+
+    /// What of it is on the disk, if so many parts are.
+    fn torn(self, kept: usize) -> Option<Write> {
+        match self {
+            Write::Append(mut records) => {
+                records.truncate(kept);
+                Some(Write::Append(records))
+            }
+            Write::Rewrite(records) => (kept > 0).then_some(Write::Rewrite(records)),
+        }
+    }
+
     /// What the disk holds when the write is there.
     fn onto(self, disk: &Journal) -> Journal {
         let records = match self {
@@ -67,7 +86,7 @@ impl Agent {
     }
 
     pub(crate) fn unsynced(&self) -> usize {
-        self.writes.len()
+        self.writes.iter().map(Write::parts).sum()
     }
 
     pub(crate) fn at_device(&self) -> impl Iterator<Item = &CommandId> {
@@ -101,12 +120,17 @@ impl World {
         self.agent.process = Executor::new(config, self.agent.disk.clone());
     }
 
-    /// The process ends, and starts anew: of what it wrote, the disk has all that was fsynced, and `kept` writes more.
+    /// The process ends, and starts anew: of what it wrote, the disk has all that was fsynced, and `kept` records more.
     pub(crate) fn restart_agent(&mut self, kept: u8, new_boot: bool) {
         self.agent.connected = None;
         self.agent.started.clear();
-        for write in std::mem::take(&mut self.agent.writes).into_iter().take(kept.into()) {
-            self.agent.disk = write.onto(&self.agent.disk);
+        let mut kept = usize::from(kept);
+        for write in std::mem::take(&mut self.agent.writes) {
+            let parts = write.parts().min(kept);
+            kept -= parts;
+            if let Some(write) = write.torn(parts) {
+                self.agent.disk = write.onto(&self.agent.disk);
+            }
         }
         self.agent.boot += u64::from(new_boot);
         self.agent_left();

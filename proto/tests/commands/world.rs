@@ -29,7 +29,7 @@ pub(crate) struct Rules {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fault {
-    /// The agent's process dies; of what was not fsynced, so many writes are on the disk all the same.
+    /// The agent's process dies; of what was not fsynced, so many records are on the disk all the same.
     Kill {
         kept: u8,
     },
@@ -64,6 +64,7 @@ pub(crate) enum Fault {
 pub(crate) const ALL_FAULTS: &[Fault] = &[
     Fault::Kill { kept: 0 },
     Fault::Kill { kept: 1 },
+    Fault::Kill { kept: 2 },
     Fault::LosePower { kept: 0 },
     Fault::LosePower { kept: 1 },
     Fault::Break,
