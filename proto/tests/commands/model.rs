@@ -57,10 +57,11 @@ fn ends_so(world: &World, so: fn(&Outcome) -> bool) -> bool {
     world.is_quiet() && world.book.commands.values().any(|kept| kept.standing.state.outcome().is_some_and(so))
 }
 
-/// One command of an agent, and so many faults of these kinds, in every order and at every moment.
-fn explore(idempotent: bool, faults: u8, kinds: &'static [Fault]) {
-    let rules = Rules { ticks: 1, journal_max: 4, faults, kinds, by_wire: false };
-    let orders = vec![command("c", "pump", idempotent, Priority::Normal, 0)];
+/// One command of an agent, whose deadline passes with the last step of time, and so many faults of these kinds, in
+/// every order and at every moment.
+fn explore(ticks: u32, idempotent: bool, faults: u8, kinds: &'static [Fault]) {
+    let rules = Rules { ticks, journal_max: 4, faults, kinds, by_wire: false };
+    let orders = vec![command("c", "pump", idempotent, Priority::Normal, ticks - 1)];
     let checker = Small { rules, orders }.checker().spawn_bfs().join();
     for (name, path) in checker.discoveries() {
         let is_broken = checker.model().property(name).expectation == Expectation::Always;
@@ -73,12 +74,13 @@ fn explore(idempotent: bool, faults: u8, kinds: &'static [Fault]) {
 
 #[test]
 fn any_one_fault() {
-    explore(false, 1, ALL_FAULTS);
+    explore(1, false, 1, ALL_FAULTS);
 }
 
 #[test]
 fn crashes_of_agent_and_gateway() {
     explore(
+        1,
         false,
         2,
         &[Fault::Kill { kept: 0 }, Fault::LosePower { kept: 1 }, Fault::Break, Fault::CrashGateway(0), Fault::Busy],
@@ -87,30 +89,30 @@ fn crashes_of_agent_and_gateway() {
 
 #[test]
 fn answers_lost_and_requests_late() {
-    explore(false, 2, &[Fault::LoseAnswer(0), Fault::Delay(0), Fault::RunGhost, Fault::Break, Fault::DoubleDown]);
+    explore(1, false, 2, &[Fault::LoseAnswer(0), Fault::Delay(0), Fault::RunGhost, Fault::Break, Fault::DoubleDown]);
 }
 
 #[test]
 fn a_card_wiped_or_put_back() {
-    explore(false, 2, &[Fault::SaveCard, Fault::PutBackCard, Fault::WipeCard, Fault::LosePower { kept: 0 }]);
+    explore(1, false, 2, &[Fault::SaveCard, Fault::PutBackCard, Fault::WipeCard, Fault::LosePower { kept: 0 }]);
 }
 
 #[test]
 fn a_card_put_back_to_when_a_device_was_busy() {
-    explore(false, 3, &[Fault::SaveCard, Fault::PutBackCard, Fault::Busy]);
+    explore(2, false, 3, &[Fault::SaveCard, Fault::PutBackCard, Fault::Busy]);
 }
 
 #[test]
 fn a_backbone_gone_back() {
-    explore(false, 2, &[Fault::SaveStore, Fault::RollBackStore, Fault::LosePower { kept: 0 }]);
+    explore(1, false, 2, &[Fault::SaveStore, Fault::RollBackStore, Fault::LosePower { kept: 0 }]);
 }
 
 #[test]
 fn a_command_taken_back() {
-    explore(false, 2, &[Fault::Cancel, Fault::Busy, Fault::Kill { kept: 0 }, Fault::LoseAnswer(0)]);
+    explore(1, false, 2, &[Fault::Cancel, Fault::Busy, Fault::Kill { kept: 0 }, Fault::LoseAnswer(0)]);
 }
 
 #[test]
 fn an_idempotent_command_runs_again() {
-    explore(true, 2, &[Fault::Kill { kept: 0 }, Fault::LosePower { kept: 1 }, Fault::PutBackCard, Fault::SaveCard]);
+    explore(1, true, 2, &[Fault::Kill { kept: 0 }, Fault::LosePower { kept: 1 }, Fault::PutBackCard, Fault::SaveCard]);
 }
