@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::tests::hex;
 use super::*;
 use crate::command::{
     BootId, Bound, Command, CommandId, CommandUpdate, CommandUpdates, Confirm, Dispatch, Failure, FailureKind, Field,
@@ -33,10 +34,6 @@ fn golden() -> Command {
         deadline: UnixMicros(1_700_000_000_000_000),
         sender: UserName::new("ann").unwrap(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::record::{Presence, Record, Telemetry};
 use crate::seq::{Epoch, Lane, Seq};
 use crate::time::UnixMicros;
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
