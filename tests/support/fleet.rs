@@ -35,6 +35,7 @@ impl Target {
     }
 
     /// One address more, behind which there is a gateway that is known already.
+    #[must_use]
     pub fn and_at(mut self, url: String) -> Target {
         self.urls.push(url);
         self

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::packages::{self, PYTHON_VENV, REDIS};
 use crate::steps::{cargo, root, run, say};
-use plan::{Beside, Run, Work, runs};
+use plan::{Beside, RUNS, Run, Work};
 use setup::Stage;
 use table_logic::{Line, line, markdown};
 
@@ -32,9 +32,11 @@ pub(crate) struct Options {
 
 pub(crate) fn load(options: &Options) -> Result<()> {
     let is_wanted = |run: &Run| options.names.is_empty() || options.names.iter().any(|name| run.name.contains(&**name));
-    let wanted: Vec<Run> = runs().into_iter().filter(is_wanted).collect();
+    let wanted: Vec<&Run> = RUNS.iter().filter(|run| is_wanted(run)).collect();
     if options.list {
-        wanted.iter().for_each(|run| say(&format!("{:<20} {}", run.name, run.what)));
+        for run in wanted {
+            say(&format!("{:<20} {}", run.name, run.what));
+        }
         return Ok(());
     }
     ensure!(!wanted.is_empty(), "no run has such a name; `cargo load --list` shows them");
@@ -48,7 +50,7 @@ pub(crate) fn load(options: &Options) -> Result<()> {
     let out = folder();
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     let (mut lines, mut failed) = (Vec::new(), Vec::new());
-    for load in &wanted {
+    for load in wanted {
         say(&format!("\n# {}: {}", load.name, load.what));
         match measure(load) {
             Ok(more) => lines.extend(more),
@@ -96,7 +98,9 @@ fn measure(load: &Run) -> Result<Vec<Line>> {
     };
     let wrong = figures["people"]["wrong"].as_u64().unwrap_or_default();
     let lines: Vec<Line> = load.rows.iter().map(|row| line(load, row, &figures, reference.as_ref())).collect();
-    lines.iter().for_each(|line| say(&line.to_string()));
+    for line in &lines {
+        say(&line.to_string());
+    }
     ensure!(figures["wrongs"] == Value::Array(Vec::new()) && wrong == 0, "something was lost or doubled: {figures:#}");
     fs::write(folder().join(format!("{}.json", load.name)), format!("{figures:#}\n"))?;
     Ok(lines)

@@ -18,6 +18,8 @@ use crate::packages::{self, NPM};
 use crate::steps::{root, run};
 
 const CONNECTIONS: usize = 5_000;
+/// As many as `readers.yml` says.
+const READERS: u32 = 5_000;
 const ROOMS: u64 = 10;
 
 /// Few records, each to about a thousand readers: these tools take a hundred times the processor time of ours.
@@ -67,7 +69,7 @@ pub(crate) fn artillery(state: &Path, out: &Path, name: &str) -> Result<Value> {
     let mut readers = Program::start("artillery", &mut command, &out.join("artillery.log"))?;
     wait::until("all have come", wait::PATIENCE * 2, || {
         let opened = gateway.figure("lockgate_gateway_sessions_opened_total").unwrap_or_default();
-        (opened >= CONNECTIONS as f64 || !readers.is_running()).then_some(())
+        (opened >= f64::from(READERS) || !readers.is_running()).then_some(())
     })
     .with_context(|| readers.log_tail())?;
     let mut figures = FleetRun::start(out, name, &stage.target(), WORDS)?.end()?;

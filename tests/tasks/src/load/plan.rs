@@ -16,6 +16,8 @@ pub(crate) struct Run {
 pub(crate) enum Setup {
     /// One gateway with a store of its own.
     Embedded,
+    /// The same, which does not tell a room who comes and goes: no more does the bare server.
+    Quiet,
     /// So many gateways behind one Redis.
     Redis(usize),
 }
@@ -136,6 +138,7 @@ const INGEST_BATCHES: &[Row] = &[
 ];
 const IDLE: &[Row] =
     &[row(Figure::ConnectsPerSecond, Aim::AtLeast(8_000.0)), row(Figure::KibPerConnection, Aim::AtMost(6.0))];
+const IDLE_TOLD: &[Row] = &[row(Figure::ConnectsPerSecond, Aim::None), row(Figure::KibPerConnection, Aim::None)];
 const ONE_TO_ALL: &[Row] = &[row(Figure::ToLast, Aim::TimesAtMost(1.2)), row(Figure::Cpu, Aim::None)];
 const STORM: &[Row] = &[
     row(Figure::AwayP50, Aim::None),
@@ -157,82 +160,98 @@ const PEOPLE: &[Row] = &[
     row(Figure::Wrong, Aim::AtMost(0.0)),
 ];
 
-/// All of them, in the order of the table.
-pub(crate) fn runs() -> Vec<Run> {
-    let fleet =
-        |name, what, setup, words, beside, rows| Run { name, what, setup, work: Work::Fleet(words), beside, rows };
-    let ten = "1,000 agents publish 10,000 records/s, each to 10 readers";
-    let users = "1,000 users, each in 1 to 3 of 10 rooms with 1 to 3 connections; 50 records/s";
-    vec![
-        fleet("fan-out-10", ten, Setup::Embedded, FAN_OUT_10, Beside::Reference, FAN_OUT),
-        fleet(
-            "fan-out-100",
-            "1,000 agents publish 1,000 records/s, each to 100 readers",
-            Setup::Embedded,
-            FAN_OUT_100,
-            Beside::Reference,
-            FAN_OUT,
-        ),
-        fleet("fan-out-10-redis-1", ten, Setup::Redis(1), FAN_OUT_10, Beside::Reference, FAN_OUT_OVER_REDIS),
-        fleet("fan-out-10-redis-2", ten, Setup::Redis(2), FAN_OUT_10, Beside::Reference, FAN_OUT_OVER_REDIS),
-        fleet(
-            "idle",
-            "5,000 readers connect as fast as they can, and hear nothing",
-            Setup::Embedded,
-            &["--agents", "0", "--readers", "5000", "--rate", "0", "--seconds", "2"],
-            Beside::Reference,
-            IDLE,
-        ),
-        fleet(
-            "one-to-all",
-            "one record to 5,000 readers, twice a second",
-            Setup::Embedded,
-            &["--agents", "1", "--readers", "5000", "--rate", "2"],
-            Beside::Reference,
-            ONE_TO_ALL,
-        ),
-        fleet(
-            "ingest-one",
-            "1,000 agents with one record in flight each; acknowledged when it is on the disk",
-            Setup::Embedded,
-            &["--rooms", "1000", "--agents", "1000", "--readers", "0", "--in-flight", "1"],
-            Beside::Recorder,
-            INGEST_ONE,
-        ),
-        fleet(
-            "ingest-batches",
-            "50 agents with 100 records in flight each; acknowledged when they are on the disk",
-            Setup::Embedded,
-            &["--rooms", "50", "--agents", "50", "--readers", "0", "--in-flight", "100"],
-            Beside::Recorder,
-            INGEST_BATCHES,
-        ),
-        fleet("users", users, Setup::Embedded, THOUSAND_USERS, Beside::Reference, USERS),
-        fleet("users-redis-1", users, Setup::Redis(1), THOUSAND_USERS, Beside::Nothing, USERS),
-        fleet("users-redis-2", users, Setup::Redis(2), THOUSAND_USERS, Beside::Nothing, USERS),
-        Run {
-            name: "storm",
-            what: "one of two gateways is killed with its half of 5,000 readers, who are sent 5 records/s in each of 10 rooms",
-            setup: Setup::Redis(2),
-            work: Work::Storm,
-            beside: Beside::Nothing,
-            rows: STORM,
-        },
-        Run {
-            name: "locust",
-            what: "5,000 connections of Locust's users at two gateways, who lose one of theirs every 30 s; 5 records/s",
-            setup: Setup::Redis(2),
-            work: Work::Locust,
-            beside: Beside::Nothing,
-            rows: PEOPLE,
-        },
-        Run {
-            name: "artillery",
-            what: "5,000 readers of Artillery's at one gateway, in JSON; 5 records/s",
-            setup: Setup::Embedded,
-            work: Work::Artillery,
-            beside: Beside::Nothing,
-            rows: PEOPLE,
-        },
-    ]
+const TEN: &str = "1,000 agents publish 10,000 records/s, each to 10 readers";
+const USERS_WHAT: &str = "1,000 users, each in 1 to 3 of 10 rooms with 1 to 3 connections; 50 records/s";
+
+const fn fleet(
+    name: &'static str,
+    what: &'static str,
+    setup: Setup,
+    words: &'static [&'static str],
+    beside: Beside,
+    rows: &'static [Row],
+) -> Run {
+    Run { name, what, setup, work: Work::Fleet(words), beside, rows }
 }
+
+/// All of them, in the order of the table.
+pub(crate) const RUNS: &[Run] = &[
+    fleet("fan-out-10", TEN, Setup::Embedded, FAN_OUT_10, Beside::Reference, FAN_OUT),
+    fleet(
+        "fan-out-100",
+        "1,000 agents publish 1,000 records/s, each to 100 readers",
+        Setup::Embedded,
+        FAN_OUT_100,
+        Beside::Reference,
+        FAN_OUT,
+    ),
+    fleet("fan-out-10-redis-1", TEN, Setup::Redis(1), FAN_OUT_10, Beside::Reference, FAN_OUT_OVER_REDIS),
+    fleet("fan-out-10-redis-2", TEN, Setup::Redis(2), FAN_OUT_10, Beside::Reference, FAN_OUT_OVER_REDIS),
+    fleet(
+        "idle",
+        "5,000 readers connect as fast as they can, and hear nothing; presence.users is off",
+        Setup::Quiet,
+        &["--agents", "0", "--readers", "5000", "--rate", "0", "--seconds", "2"],
+        Beside::Reference,
+        IDLE,
+    ),
+    fleet(
+        "idle-told",
+        "5,000 readers connect as fast as they can, and each is told to the 50 of its room",
+        Setup::Embedded,
+        &["--rooms", "100", "--agents", "0", "--readers", "5000", "--rate", "0", "--seconds", "2"],
+        Beside::Nothing,
+        IDLE_TOLD,
+    ),
+    fleet(
+        "one-to-all",
+        "one record to 5,000 readers, twice a second",
+        Setup::Quiet,
+        &["--agents", "1", "--readers", "5000", "--rate", "2"],
+        Beside::Reference,
+        ONE_TO_ALL,
+    ),
+    fleet(
+        "ingest-one",
+        "1,000 agents with one record in flight each; acknowledged when it is on the disk",
+        Setup::Embedded,
+        &["--rooms", "1000", "--agents", "1000", "--readers", "0", "--in-flight", "1"],
+        Beside::Recorder,
+        INGEST_ONE,
+    ),
+    fleet(
+        "ingest-batches",
+        "50 agents with 100 records in flight each; acknowledged when they are on the disk",
+        Setup::Embedded,
+        &["--rooms", "50", "--agents", "50", "--readers", "0", "--in-flight", "100"],
+        Beside::Recorder,
+        INGEST_BATCHES,
+    ),
+    fleet("users", USERS_WHAT, Setup::Embedded, THOUSAND_USERS, Beside::Reference, USERS),
+    fleet("users-redis-1", USERS_WHAT, Setup::Redis(1), THOUSAND_USERS, Beside::Nothing, USERS),
+    fleet("users-redis-2", USERS_WHAT, Setup::Redis(2), THOUSAND_USERS, Beside::Nothing, USERS),
+    Run {
+        name: "storm",
+        what: "one of two gateways is killed with its half of 5,000 readers, who are sent 5 records/s in each of 10 rooms",
+        setup: Setup::Redis(2),
+        work: Work::Storm,
+        beside: Beside::Nothing,
+        rows: STORM,
+    },
+    Run {
+        name: "locust",
+        what: "5,000 connections of Locust's users at two gateways, who lose one of theirs every 30 s; 5 records/s",
+        setup: Setup::Redis(2),
+        work: Work::Locust,
+        beside: Beside::Nothing,
+        rows: PEOPLE,
+    },
+    Run {
+        name: "artillery",
+        what: "5,000 readers of Artillery's at one gateway, in JSON; 5 records/s",
+        setup: Setup::Embedded,
+        work: Work::Artillery,
+        beside: Beside::Nothing,
+        rows: PEOPLE,
+    },
+];

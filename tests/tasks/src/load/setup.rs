@@ -23,6 +23,7 @@ impl Stage {
     pub(crate) fn set(folder: &Path, setup: Setup) -> Result<Stage> {
         let (redis, count, config) = match setup {
             Setup::Embedded => (None, 1, SERVER.to_owned()),
+            Setup::Quiet => (None, 1, format!("{SERVER}[presence]\nusers = false\n")),
             Setup::Redis(count) => {
                 let redis = Redis::start_with(&folder.join("redis"), &["appendonly yes", "appendfsync everysec"])?;
                 let config = format!("{SERVER}[redis]\nurl = {:?}\n", redis.url());
