@@ -17,7 +17,14 @@ const NEVER: &str = "never";
 
 /// By patterns of names of devices; the first that matches counts.
 #[derive(Debug, Default)]
-pub(super) struct Silences(Vec<(Pattern, Option<Duration>)>);
+pub(super) struct Silences(Vec<(Pattern, Silence)>);
+
+/// How long a device may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    ForEver,
+    Until(Duration),
+}
 
 impl Silences {
     /// One duration for all devices, or a table of patterns.
@@ -41,17 +48,21 @@ impl Silences {
     }
 
     pub(super) fn of(&self, device: &DeviceName) -> Option<Duration> {
-        self.0.iter().find(|(pattern, _)| pattern.matches(device.as_str())).and_then(|(_, silence)| *silence)
+        let (_, silence) = self.0.iter().find(|(pattern, _)| pattern.matches(device.as_str()))?;
+        match silence {
+            Silence::ForEver => None,
+            Silence::Until(span) => Some(*span),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|(_, silence)| silence.is_none())
+        self.0.iter().all(|(_, silence)| *silence == Silence::ForEver)
     }
 }
 
-/// `Some(None)`: for ever.
-fn silence(item: &Item<'_>) -> Option<Option<Duration>> {
-    if matches!(item.raw()?, Raw::Text(NEVER)) { Some(None) } else { item.duration(SILENCE).map(Some) }
+fn silence(item: &Item<'_>) -> Option<Silence> {
+    let is_never = matches!(item.raw()?, Raw::Text(NEVER));
+    if is_never { Some(Silence::ForEver) } else { item.duration(SILENCE).map(Silence::Until) }
 }
 
 #[cfg(test)]

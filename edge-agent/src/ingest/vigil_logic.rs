@@ -95,8 +95,9 @@ impl Vigil {
     pub(super) fn take_due(&mut self, now: MonoTime) -> Vec<Turn> {
         let passed = self.looked_at.map_or(Duration::ZERO, |looked_at| now.since(looked_at));
         if passed > LATE {
+            let held_up = passed.saturating_sub(LOOK_INTERVAL);
             for watched in self.devices.values_mut() {
-                watched.since = (watched.since + (passed - LOOK_INTERVAL)).min(now);
+                watched.since = (watched.since + held_up).min(now);
             }
         }
         self.looked_at = Some(now);
