@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::drain;
 use crate::edge_session::Alarms;
 use crate::limits::METRICS_CONNECTIONS_MAX;
-use crate::metrics::{self, Gauge, InstallError};
+use crate::metrics::{self, Figures, Gauge, InstallError};
 use crate::neighbours::Neighbours;
 use crate::room::Registry;
 use crate::server::{self, Admission, Bound, Bounds, Door, ListenError, Turnstiles};
@@ -106,14 +106,17 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
     };
     accept(supervisor, "listener", listener, door, sessions.clone());
     accept(supervisor, "metrics listener", metrics_listener, metrics_door, sessions);
-    supervisor.spawn("metrics upkeep", |stop| async move {
-        while stop.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await.is_some() {
-            handle.run_upkeep();
-        }
-        Ok(())
-    });
+    supervisor.spawn("metrics upkeep", |stop| keep_up(handle, stop));
     info!(listen = %bound.listen, metrics = %bound.metrics, "Gateway started.");
     Ok(bound)
+}
+
+/// Tidies up after figures that nobody has scraped.
+async fn keep_up(figures: Figures, stop: CancellationToken) -> anyhow::Result<()> {
+    while stop.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await.is_some() {
+        figures.run_upkeep();
+    }
+    Ok(())
 }
 
 /// Says from now on who is in which room here.

@@ -144,11 +144,12 @@ impl World {
         let (near, far) = Link::pair(&options.0, &options.1).await;
         let mut gateway = Gateway { link: far, stored: RangeSet::new(), horizon: None };
         let stop = CancellationToken::new();
-        let script = async {
+        let script = Box::pin(async {
             script(&mut gateway).await;
             gateway.link.close(code).await;
-        };
-        let (end, ()) = within_patience(async { tokio::join!(self.uplink.session(near, &stop), script) }).await;
+        });
+        let session = Box::pin(self.uplink.session(near, &stop));
+        let (end, ()) = within_patience(async { tokio::join!(session, script) }).await;
         self.uplink.after_session(&end);
     }
 
@@ -158,14 +159,14 @@ impl World {
         let (near, far) = Link::pair(&options.0, &options.1).await;
         let gateway = Gateway { link: far, stored: RangeSet::new(), horizon: None };
         let stop = CancellationToken::new();
-        let session = self.uplink.session(near, &stop);
-        let script = async {
+        let session = Box::pin(self.uplink.session(near, &stop));
+        let script = Box::pin(async {
             let mut gateway = gateway;
             script(&mut gateway, &stop).await;
             stop.cancel();
             while gateway.hear().await.is_some() {}
             gateway.link.finish().await;
-        };
+        });
         let (end, ()) = within_patience(async { tokio::join!(session, script) }).await;
         end
     }

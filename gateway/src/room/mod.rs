@@ -8,7 +8,7 @@ mod batch;
 mod frame;
 mod json;
 mod link_logic;
-mod pace_logic;
+mod pace;
 mod recent;
 mod registry;
 mod task;

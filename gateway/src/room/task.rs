@@ -15,7 +15,7 @@ use crate::limits::{DELIVERY_BYTES_TARGET, LOG_READ_BYTES_MAX, LOG_READ_ENTRIES_
 use crate::metrics::{Counter, Gauge};
 use crate::room::batch::Batch;
 use crate::room::link_logic::{Fit, Told, fit, linked};
-use crate::room::pace_logic::Pace;
+use crate::room::pace::Pace;
 use crate::room::recent::Recent;
 use crate::room::registry::RoomsHandle;
 

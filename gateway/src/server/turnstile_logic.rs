@@ -82,11 +82,10 @@ impl Turnstile {
         match &mut self.rate {
             // What was let through until now was too much.
             None if lag > LAG_HIGH && passed > 0.0 && since > 0.0 => self.rate = Some(Rate::new(passed / since, now)),
-            None => {}
             Some(rate) if now.since(rate.refused_at) > UNUSED_AFTER => self.rate = None,
             Some(rate) if lag > LAG_HIGH => rate.change(FALL, now),
             Some(rate) if lag < LAG_LOW => rate.change(GROWTH, now),
-            Some(_) => {}
+            None | Some(_) => {}
         }
     }
 }

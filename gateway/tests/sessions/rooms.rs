@@ -98,7 +98,7 @@ async fn what_comes_fast_is_told_together_and_what_comes_alone_at_once() {
         rooms.log.tell(chain(1, offset..=offset));
     }
     assert_eq!(batch().await, (3, position(1, 5), start + COALESCE));
-    tokio::time::sleep(COALESCE).await;
+    tokio::time::advance(COALESCE).await;
     let rested = Instant::now();
     rooms.log.tell(chain(1, 6..=6));
     assert_eq!(batch().await, (1, position(1, 6), rested));
