@@ -131,7 +131,7 @@ impl Reader {
 
     /// One WebSocket frame, masked with zeros, which change nothing.
     fn send(&mut self, opcode: u8, payload: &[u8]) -> Result<()> {
-        let mut frame = vec![0x80 | opcode, 0x80 | 126];
+        let mut frame = vec![0x80 | opcode, 0xfe];
         frame.extend_from_slice(&u16::try_from(payload.len())?.to_be_bytes());
         if payload.len() < 126 {
             frame.truncate(1);
