@@ -4,7 +4,7 @@
 //! are replayed on either. All formats are written here anew and share no code with the program that reads them.
 //! The same seed gives the same bytes.
 //!
-//! [`fleet`] is another thing: not devices but agents and readers by the thousand, as load for gateways. [`reference`] is what
+//! [`fleet`] is another thing: not devices but agents and readers by the thousand, as load for gateways. [`mod@reference`] is what
 //! a gateway's figures are held against: the same fan-out without any promise.
 //!
 //! # Counting losses
