@@ -168,14 +168,17 @@ impl Link {
 
     /// Goes on sending what was fed; pending while the peer takes nothing.
     fn poll_drive(&mut self, context: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        let plain = self.plain.as_mut().filter(|plain| !plain.is_empty());
+        let waits = self.plain.as_ref().is_some_and(|plain| !plain.is_empty());
         // What the library has to say by itself, as an answer to a ping, it may have begun to say.
-        if self.dirty || plain.as_ref().is_some_and(|plain| !plain.is_midway()) {
+        if !self.is_midway() && (self.dirty || waits) {
             ready!(self.socket.poll_flush_unpin(context)).map_err(link_error)?;
             self.dirty = false;
         }
-        if let Some(plain) = plain {
+        if let Some(plain) = self.plain.as_mut().filter(|_| waits) {
+            // Until it is flushed as well: a stream of TLS keeps what it could not pass on.
+            self.dirty = true;
             ready!(plain.poll_write(self.socket.get_mut(), context)).map_err(|error| link_error(error.into()))?;
+            self.dirty = false;
         }
         Poll::Ready(Ok(()))
     }

@@ -1,10 +1,13 @@
 //! Promises of a link, between two ends in memory.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::link::close::CloseCode;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::time::{Instant, interval};
 
 use super::{Link, LinkError, LinkOptions, MessageKind, Received, Role};
@@ -244,4 +247,54 @@ async fn a_received_message_survives_cancelled_receives() {
     let (sent, received) = tokio::join!(sending, receiving);
     sent.unwrap();
     assert_eq!(received, Received::Message(large));
+}
+
+/// A stream that keeps what is written until it is flushed, and whose first flush has to wait, as TLS may.
+struct Keeping {
+    stream: DuplexStream,
+    kept: Vec<u8>,
+    has_waited: bool,
+}
+
+impl AsyncRead for Keeping {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Keeping {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.kept.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.kept.is_empty() && !std::mem::replace(&mut self.has_waited, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Keeping { stream, kept, .. } = &mut *self;
+        while !kept.is_empty() {
+            let written = ready!(Pin::new(&mut *stream).poll_write(context, kept))?;
+            kept.drain(..written);
+        }
+        Pin::new(stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stream_keeps_until_it_is_flushed_is_not_forgotten() {
+    let (near, far) = tokio::io::duplex(1024);
+    let keeping = Keeping { stream: near, kept: Vec::new(), has_waited: false };
+    let mut server = Link::over(keeping, Vec::new(), Role::Server, &SERVER).await;
+    let mut client = Link::over(far, Vec::new(), Role::Client, &CLIENT).await;
+    let (before, all) = (Instant::now(), async { tokio::join!(server.send(message("hello")), client.receive()) });
+    let (sent, received) = all.await;
+    sent.unwrap();
+    assert_eq!(received.unwrap(), Received::Message(message("hello")));
+    assert_eq!(before.elapsed(), Duration::ZERO, "no ping had to push it out");
 }
