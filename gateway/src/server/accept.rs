@@ -72,10 +72,11 @@ pub(crate) async fn run(
                     Err(reason) => {
                         Counter::ConnectionsRefused(reason).tick();
                         debug!(%address, reason = reason.as_str(), "Connection refused.");
+                        let answer = refusal(reason);
                         match Arc::clone(&refusals).try_acquire_owned() {
-                            Ok(place) => spawn(Box::pin(refuse(stream, place))),
+                            Ok(place) => spawn(Box::pin(refuse(stream, answer, place))),
                             // An error says that the peer has gone.
-                            Err(_) => drop(stream.try_write(REFUSAL)),
+                            Err(_) => drop(stream.try_write(answer.as_bytes())),
                         }
                     }
                 }
@@ -85,15 +86,25 @@ pub(crate) async fn run(
     }
 }
 
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
-    content-type: application/json\r\n\r\n\
-    {\"error\":{\"code\":\"limited\",\"message\":\"too many connections; come back in a while\"}}\n";
+/// Where all places are taken, one is free when somebody leaves. Places of the unknown are free again within
+/// moments: who is sent away comes back soon, and not all at once.
+fn refusal(reason: RefusedReason) -> String {
+    let seconds = match reason {
+        RefusedReason::Connections | RefusedReason::FirstRequest => 5,
+        RefusedReason::Unauthenticated | RefusedReason::Address => 1 + lockgate_runtime::random() % 3,
+    };
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: {seconds}\r\nconnection: close\r\n\
+         content-type: application/json\r\n\r\n\
+         {{\"error\":{{\"code\":\"limited\",\"message\":\"too many connections; come back in a while\"}}}}\n"
+    )
+}
 
 /// Says no. What the peer has sent, or is about to, is taken and thrown away for a moment: a socket that is closed
 /// with something unread resets the connection, and the answer with it.
-async fn refuse(mut stream: TcpStream, _place: OwnedSemaphorePermit) {
+async fn refuse(mut stream: TcpStream, answer: String, _place: OwnedSemaphorePermit) {
     let answered = async {
-        stream.write_all(REFUSAL).await?;
+        stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
         let mut head = stream.take(REQUEST_HEAD_BYTES_MAX as u64);
         tokio::io::copy(&mut head, &mut tokio::io::sink()).await
