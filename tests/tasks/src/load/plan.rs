@@ -149,6 +149,8 @@ const STORM: &[Row] = &[
 ];
 
 const FAN_OUT_10: &[&str] = &["--rooms", "100", "--agents", "1000", "--readers", "1000", "--rate", "10000"];
+/// The same, for few who hear much.
+const FAN_OUT_DENSE: &[&str] = &["--rooms", "10", "--agents", "1000", "--readers", "100", "--rate", "10000"];
 const FAN_OUT_100: &[&str] = &["--rooms", "10", "--agents", "1000", "--readers", "1000", "--rate", "1000"];
 /// As a chat's users: 1 to 3 rooms of ten, 1 to 3 connections each.
 const THOUSAND_USERS: &[&str] = &["--rooms", "10", "--agents", "100", "--users", "1000", "--rate", "50"];
@@ -182,6 +184,14 @@ pub(crate) const RUNS: &[Run] = &[
         "1,000 agents publish 1,000 records/s, each to 100 readers",
         Setup::Embedded,
         FAN_OUT_100,
+        Beside::Reference,
+        FAN_OUT,
+    ),
+    fleet(
+        "fan-out-10-dense",
+        "the same to 100 readers instead of 1,000: each hears 1,000 records/s and not 100",
+        Setup::Embedded,
+        FAN_OUT_DENSE,
         Beside::Reference,
         FAN_OUT,
     ),
