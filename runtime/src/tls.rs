@@ -1,5 +1,7 @@
 //! One way to set up TLS, for every program: rustls with ring.
 
+mod server;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +12,37 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tracing::warn;
 
+pub use server::{ServerFiles, ServerTls};
+
 /// Why TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    /// A file can't be read.
+    #[error("cannot read {path:?}: {source}")]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file has no private key.
+    #[error("{path:?} has no private key that can be used; it must be PEM text with BEGIN PRIVATE KEY: {source}")]
+    ReadKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls_pki_types::pem::Error,
+    },
+    /// Certificate and key are not of each other, or of a kind that is not supported.
+    #[error("the key in {key_file:?} does not go with the certificate in {cert_file:?}: {source}")]
+    Identity {
+        /// The certificate's file.
+        cert_file: PathBuf,
+        /// The key's.
+        key_file: PathBuf,
+        /// What rustls says.
+        source: rustls::Error,
+    },
     /// The file of certificates to trust can't be read, or is no PEM.
     #[error("cannot read the certificates in {path:?}: {source}")]
     ReadCertificates {
