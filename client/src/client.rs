@@ -1,6 +1,5 @@
 //! Questions to a gateway, and the way to a subscription.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use lockgate_proto::attendance::Present;
@@ -12,6 +11,7 @@ use lockgate_proto::wire::server_frame::Body;
 use lockgate_runtime::clock::Clock;
 use lockgate_runtime::dial::Dialer;
 use lockgate_runtime::link::LinkOptions;
+use lockgate_runtime::tls::Trust;
 
 use crate::GatewayUrl;
 use crate::connection::Connection;
@@ -37,8 +37,8 @@ pub struct ClientOptions {
     pub other_urls: Vec<GatewayUrl>,
     /// Who this is.
     pub token: TokenSource,
-    /// Certificates to trust beside the system's, for `wss://`.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust, for `wss://`.
+    pub trust: Trust,
     /// Name and version of the program, for the gateway's logs.
     pub client: String,
 }
@@ -50,7 +50,7 @@ impl ClientOptions {
             url,
             other_urls: Vec::new(),
             token,
-            ca_file: None,
+            trust: Trust::default(),
             client: concat!("lockgate-client ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -71,9 +71,9 @@ pub(crate) struct Door {
 impl Door {
     fn new(options: ClientOptions) -> Result<Door, ClientError> {
         let link = LinkOptions::client_at_client();
-        let ClientOptions { url, other_urls, token, ca_file, client } = options;
+        let ClientOptions { url, other_urls, token, trust, client } = options;
         let is_secure = other_urls.iter().chain([&url]).all(GatewayUrl::is_secure);
-        let dialer = Dialer::new(url.clone(), PATH, SUBPROTOCOL, link, ca_file.as_deref())?;
+        let dialer = Dialer::new(url.clone(), PATH, SUBPROTOCOL, link, trust)?;
         let gateways = Gateways::new(url, other_urls);
         Ok(Door { gateways, dialer, token, client, clock: Clock::system(), is_secure })
     }

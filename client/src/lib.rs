@@ -21,5 +21,6 @@ pub use event::{
     AgentLoss, DeviceShadow, DeviceSummary, Event, NotRecovered, ShadowMetric, Snapshot, Start, SubscribeOptions,
 };
 pub use lockgate_runtime::dial::{GatewayUrl, GatewayUrlError};
+pub use lockgate_runtime::tls::Trust;
 pub use subscription::Subscription;
 pub use token_source::{TokenError, TokenSource};

@@ -15,6 +15,7 @@ pub mod metrics;
 
 mod attendance;
 mod auth;
+mod certificates;
 mod context;
 mod drain;
 mod engine;

@@ -76,6 +76,8 @@ pub enum RefusedReason {
     Address,
     /// The first request did not come in time.
     FirstRequest,
+    /// TLS could not be agreed on, or was not even tried.
+    Tls,
 }
 
 impl RefusedReason {
@@ -86,6 +88,7 @@ impl RefusedReason {
             RefusedReason::Unauthenticated => "unauthenticated",
             RefusedReason::Address => "address",
             RefusedReason::FirstRequest => "first_request",
+            RefusedReason::Tls => "tls",
         }
     }
 }
@@ -99,6 +102,8 @@ pub enum HandshakeReason {
     Subprotocol,
     /// It had no token, or one that is not good.
     Token,
+    /// It showed no certificate where one is needed.
+    Certificate,
     /// The machine does not keep up with more.
     Busy,
     /// The gateway is draining.
@@ -113,6 +118,7 @@ impl HandshakeReason {
             HandshakeReason::NotWebSocket => "not_websocket",
             HandshakeReason::Subprotocol => "subprotocol",
             HandshakeReason::Token => "token",
+            HandshakeReason::Certificate => "certificate",
             HandshakeReason::Busy => "busy",
             HandshakeReason::Draining => "draining",
             HandshakeReason::Lost => "lost",

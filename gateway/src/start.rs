@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::attendance::{Attendance, AttendanceTask};
 use crate::backbone::{Backbone, Health};
+use crate::certificates::{self, CertificatesError};
 use crate::config::Config;
 use crate::context::Context;
 use crate::drain;
@@ -44,6 +45,9 @@ pub enum StartError {
     /// A listening socket could not be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// It would be reached without TLS, or its certificate can't be used.
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
     /// The figures could not be set up.
     #[error(transparent)]
     Metrics(#[from] InstallError),
@@ -56,6 +60,7 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
     let health = parts.backbone.health();
     // Before anyone can ask for it.
     Gauge::BackboneUp.set_flag(*health.borrow() == Health::Up);
+    let tls = certificates::start(&config, supervisor)?;
     let listener = server::open(config.server.listen, config.server.backlog, "--listen")?;
     let metrics_listener = server::open(config.metrics.listen, 64, "--metrics-listen")?;
     let bound = Bound::of(&listener, &metrics_listener)?;
@@ -92,6 +97,7 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
     let sessions = context.sessions.clone();
     let door = Door {
         router: server::router(context, supervisor.clone()),
+        tls,
         admission: Admission::new(Bounds::of(&config.server)),
         first_request_timeout: config.server.first_request_timeout,
         one_page: true,
@@ -100,6 +106,7 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
     };
     let metrics_door = Door {
         router: server::metrics_router(handle.clone()),
+        tls: None,
         admission: Admission::new(Bounds::all(METRICS_CONNECTIONS_MAX)),
         one_page: false,
         ..door.clone()
@@ -107,7 +114,7 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
     accept(supervisor, "listener", listener, door, sessions.clone());
     accept(supervisor, "metrics listener", metrics_listener, metrics_door, sessions);
     supervisor.spawn("metrics upkeep", |stop| keep_up(handle, stop));
-    info!(listen = %bound.listen, metrics = %bound.metrics, "Gateway started.");
+    info!(listen = %bound.listen, tls = config.tls.is_some(), metrics = %bound.metrics, "Gateway started.");
     Ok(bound)
 }
 

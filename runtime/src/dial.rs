@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
 use crate::link::{Link, LinkOptions, Role, Transport, Watched};
 use crate::socket::tune;
-use crate::tls::{TlsError, client_config};
+use crate::tls::{TlsError, Trust, client_config};
 
 /// From the first packet to the end of the handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -199,7 +198,7 @@ pub struct Dialer {
     path: &'static str,
     subprotocol: &'static str,
     options: LinkOptions,
-    ca_file: Option<PathBuf>,
+    trust: Trust,
     /// Loaded once it is needed; used for `wss://` only.
     tls: Option<Arc<ClientConfig>>,
     connect_timeout: Duration,
@@ -212,17 +211,16 @@ impl Dialer {
         path: &'static str,
         subprotocol: &'static str,
         options: LinkOptions,
-        ca_file: Option<&Path>,
+        trust: Trust,
     ) -> Result<Dialer, TlsError> {
-        let tls = if url.secure { Some(client_config(ca_file)?) } else { None };
-        let ca_file = ca_file.map(Path::to_owned);
-        Ok(Dialer { url, path, subprotocol, options, ca_file, tls, connect_timeout: CONNECT_TIMEOUT })
+        let tls = if url.secure { Some(client_config(&trust)?) } else { None };
+        Ok(Dialer { url, path, subprotocol, options, trust, tls, connect_timeout: CONNECT_TIMEOUT })
     }
 
     /// The same to another gateway. Certificates and remembered TLS sessions are shared.
     pub fn to(&self, url: GatewayUrl) -> Result<Dialer, TlsError> {
         let tls = match &self.tls {
-            None if url.secure => Some(client_config(self.ca_file.as_deref())?),
+            None if url.secure => Some(client_config(&self.trust)?),
             tls => tls.clone(),
         };
         Ok(Dialer { url, tls, ..self.clone() })

@@ -20,6 +20,6 @@ pub(crate) fn tune(tcp: TcpStream) -> io::Result<TcpStream> {
 /// The system keeps no more than about so much that it has not sent yet. What waits there can't be replaced by
 /// anything newer: on a slow line it is minutes old when it arrives. What is on its way is not bounded by this, so a fast
 /// line over a long way stays fast.
-pub fn keep_unsent_below(tcp: &TcpStream, bytes_max: u32) -> io::Result<()> {
+pub(crate) fn keep_unsent_below(tcp: &TcpStream, bytes_max: u32) -> io::Result<()> {
     SockRef::from(tcp).set_tcp_notsent_lowat(bytes_max)
 }

@@ -1,5 +1,6 @@
 //! One way to set up TLS, for every program: rustls with ring.
 
+mod identity;
 mod server;
 
 use std::io;
@@ -7,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::ring::default_provider;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tracing::warn;
 
+pub use identity::IdentityFiles;
 pub use server::{ServerFiles, ServerTls};
 
 /// Why TLS can't be set up.
@@ -78,27 +81,61 @@ pub fn install() {
     let _already = default_provider().install_default();
 }
 
-/// How our connections check the other end: by the system's roots, and by those in `ca_file`.
-pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+/// Whom our connections trust, and what they show to those that ask who connects. Without anything: the system's roots,
+/// and nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Certificates that may vouch for the other end, besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Those of the file alone may, and the system's count for nothing.
+    pub file_alone: bool,
+    /// What we show.
+    pub identity: Option<IdentityFiles>,
+}
+
+impl Trust {
+    /// The system's roots, and a file's.
+    pub fn besides(ca_file: Option<&Path>) -> Trust {
+        Trust { ca_file: ca_file.map(Path::to_owned), ..Trust::default() }
+    }
+}
+
+/// How our connections check the other end, and prove who is at this one.
+pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, TlsError> {
+    let roots = roots(trust)?;
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|source| TlsError::Setup { source })?
+        .with_root_certificates(roots);
+    let config = match &trust.identity {
+        None => config.with_no_client_auth(),
+        Some(files) => {
+            let certified = files.certified(&files.read()?)?;
+            config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+fn roots(trust: &Trust) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
+    if let (Some(path), true) = (&trust.ca_file, trust.file_alone) {
+        add_file(&mut roots, path)?;
+        return Ok(roots);
+    }
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
         warn!(%error, "Cannot load some of the system's root certificates.");
     }
     // Systems carry old certificates that no strict parser takes; the good ones count.
     roots.add_parsable_certificates(native.certs);
-    if let Some(path) = ca_file {
+    if let Some(path) = &trust.ca_file {
         add_file(&mut roots, path)?;
     } else if roots.is_empty() {
         let said: Vec<String> = native.errors.iter().map(ToString::to_string).collect();
         return Err(TlsError::NoRoots { source: io::Error::new(io::ErrorKind::NotFound, said.join("; ")) });
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|source| TlsError::Setup { source })?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    Ok(roots)
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {

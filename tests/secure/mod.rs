@@ -1,49 +1,16 @@
 //! Links that others could listen to.
 
+mod gateway;
 mod redis;
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Result, ensure};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use lockgate_tests::agent::{Agent, AgentPlan};
 use lockgate_tests::broker::Mosquitto;
 use lockgate_tests::devices::{Devices, Fleet};
 use lockgate_tests::gateway::Gateway;
+use lockgate_tests::tls::Identity;
 use lockgate_tests::wait;
 use lockgate_tests::watch::Watch;
-
-/// A certificate that vouches for itself, and its key, as files.
-struct Identity {
-    certificate: PathBuf,
-    key: PathBuf,
-}
-
-impl Identity {
-    fn make(folder: &Path, name: &str) -> Result<Identity> {
-        let pair = rcgen::KeyPair::generate()?;
-        let certificate = rcgen::CertificateParams::new(["localhost".to_owned()])?.self_signed(&pair)?;
-        let identity =
-            Identity { certificate: folder.join(format!("{name}.crt")), key: folder.join(format!("{name}.key")) };
-        std::fs::write(&identity.certificate, pem("CERTIFICATE", certificate.der()))?;
-        std::fs::write(&identity.key, pem("PRIVATE KEY", &pair.serialize_der()))?;
-        Ok(identity)
-    }
-
-    /// Lines of a Mosquitto configuration.
-    fn listener(&self) -> String {
-        format!("certfile {}\nkeyfile {}\n", self.certificate.display(), self.key.display())
-    }
-}
-
-/// RFC 7468.
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = BASE64_STANDARD.encode(der);
-    let lines: Vec<String> =
-        text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
-}
 
 #[test]
 fn a_broker_is_read_over_tls_and_only_if_its_certificate_is_trusted() -> Result<()> {

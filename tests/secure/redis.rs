@@ -7,8 +7,7 @@ use anyhow::{Result, bail, ensure};
 use lockgate_tests::gateway::Gateway;
 use lockgate_tests::line::Line;
 use lockgate_tests::redis::Redis;
-
-use super::Identity;
+use lockgate_tests::tls::Identity;
 
 const PASSWORD: &str = "correct horse battery";
 

@@ -24,13 +24,15 @@ pub struct AgentPlan {
     pub sources: String,
     /// Keys of the `[queue]` section.
     pub queue: String,
+    /// Further keys of the `[uplink]` section.
+    pub uplink: String,
 }
 
 impl AgentPlan {
     /// No sources yet.
     pub fn new(name: &str, url: &str, token: &str) -> AgentPlan {
         let [name, url, token] = [name, url, token].map(str::to_owned);
-        AgentPlan { name, url, token, sources: String::new(), queue: String::new() }
+        AgentPlan { name, url, token, sources: String::new(), queue: String::new(), uplink: String::new() }
     }
 
     /// Adds a serial device that is read by a shipped profile.
@@ -81,11 +83,11 @@ impl AgentPlan {
     }
 
     fn config(&self, data: &Path) -> String {
-        let AgentPlan { name, url, token, sources, queue } = self;
+        let AgentPlan { name, url, token, sources, queue, uplink } = self;
         let data = data.display();
         let urls: Vec<&str> = url.split(',').collect();
         format!(
-            "[agent]\nname = {name:?}\nsite = {SITE:?}\ndata = \"{data}\"\n\n[uplink]\nurl = {urls:?}\ntoken = {token:?}\n\n\
+            "[agent]\nname = {name:?}\nsite = {SITE:?}\ndata = \"{data}\"\n\n[uplink]\nurl = {urls:?}\ntoken = {token:?}\n{uplink}\n\
              [queue]\n{queue}\n{sources}"
         )
     }

@@ -24,6 +24,8 @@ pub struct Gateway {
     data: PathBuf,
     log: PathBuf,
     config: Option<PathBuf>,
+    /// It speaks TLS.
+    tls: bool,
     /// Signs tokens; several gateways may share one.
     key: PathBuf,
     listen: SocketAddr,
@@ -44,6 +46,7 @@ impl Gateway {
         let path = folder.join(format!("{name}.toml"));
         std::fs::write(&path, format!("{config}\n[auth]\nkey_file = \"{}\"\n", key.display()))?;
         gateway.config = Some(path);
+        gateway.tls = config.contains("[tls]");
         key.clone_into(&mut gateway.key);
         gateway.started()
     }
@@ -57,6 +60,7 @@ impl Gateway {
             data,
             log: folder.join(format!("{name}.log")),
             config: None,
+            tls: false,
             listen: SocketAddr::from(([127, 0, 0, 1], port)),
             metrics: None,
             program: None,
@@ -159,7 +163,7 @@ impl Gateway {
 
     /// The URL for agents and clients.
     pub fn url(&self) -> String {
-        format!("ws://{}", self.listen)
+        format!("{}://{}", if self.tls { "wss" } else { "ws" }, self.listen)
     }
 
     /// A token for a person who may read all.

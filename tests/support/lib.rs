@@ -19,5 +19,6 @@ pub mod python;
 pub mod random;
 pub mod redis;
 pub mod redis_cluster;
+pub mod tls;
 pub mod wait;
 pub mod watch;

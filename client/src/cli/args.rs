@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use lockgate_client::{ClientOptions, GatewayUrl, TokenSource};
+use lockgate_client::{ClientOptions, GatewayUrl, TokenSource, Trust};
 
 use super::CliError;
 
@@ -29,8 +29,11 @@ pub(super) struct GatewayArgs {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Certificates to trust beside the system's, for wss://
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "LOCKGATE_CA_FILE", value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// Trust those certificates alone, and not the system's
+    #[arg(long, requires = "ca_file")]
+    ca_file_alone: bool,
 }
 
 impl GatewayArgs {
@@ -40,7 +43,8 @@ impl GatewayArgs {
         let mut urls = self.urls.into_iter();
         let url = urls.next().ok_or_else(|| CliError::Usage("give the address of a gateway with --url".to_owned()))?;
         let other_urls = urls.collect();
-        Ok(ClientOptions { ca_file: self.ca_file, client, other_urls, ..ClientOptions::new(url, token) })
+        let trust = Trust { ca_file: self.ca_file, file_alone: self.ca_file_alone, identity: None };
+        Ok(ClientOptions { trust, client, other_urls, ..ClientOptions::new(url, token) })
     }
 }
 

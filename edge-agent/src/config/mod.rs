@@ -19,6 +19,7 @@ use lockgate_config::{Document, Item, Problems, Table};
 use lockgate_proto::ids::{AgentName, Site};
 use lockgate_proto::limits::GATEWAYS_MAX;
 use lockgate_runtime::dial::GatewayUrl;
+use lockgate_runtime::tls::{IdentityFiles, Trust};
 
 use crate::queue::limits::{BUDGET_BYTES_MIN, EVENTS_RESERVE_BYTES_MIN};
 
@@ -67,8 +68,8 @@ pub struct UplinkConfig {
     pub other_urls: Vec<GatewayUrl>,
     /// The agent's token; a file is read anew at each connection.
     pub token: Secret,
-    /// Certificates to trust besides the system's.
-    pub ca_file: Option<PathBuf>,
+    /// Whom to trust, and what to show.
+    pub trust: Trust,
 }
 
 impl UplinkConfig {
@@ -183,8 +184,25 @@ fn uplink(table: &Table<'_>, folder: &Path) -> Option<UplinkConfig> {
     let urls = table.required("url", gateways);
     let (url, other_urls) = urls.and_then(|urls| Some((urls.first()?.clone(), urls.get(1..)?.to_vec()))).unzip();
     let token = secret::required(table, "token", folder);
-    let ca_file = table.optional("ca_file", Item::file).map(|file| folder.join(file));
-    Some(UplinkConfig { url: url?, other_urls: other_urls?, token: token?, ca_file })
+    Some(UplinkConfig { url: url?, other_urls: other_urls?, token: token?, trust: trust(table, folder) })
+}
+
+fn trust(table: &Table<'_>, folder: &Path) -> Trust {
+    let file = |key| table.optional(key, Item::file).map(|file| folder.join(file));
+    let ca_file = file("ca_file");
+    let file_alone = table.or("ca_file_alone", false, Item::boolean);
+    if file_alone && ca_file.is_none() {
+        table.problem("ca_file_alone, and there is no ca_file", "name the file, or leave ca_file_alone out");
+    }
+    let identity = match (file("cert_file"), file("key_file")) {
+        (Some(cert_file), Some(key_file)) => Some(IdentityFiles { cert_file, key_file }),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            table.problem("a certificate needs its key", "give both cert_file and key_file, or neither");
+            None
+        }
+    };
+    Trust { ca_file, file_alone, identity }
 }
 
 /// One address, or a list of them.

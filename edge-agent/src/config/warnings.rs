@@ -26,7 +26,12 @@ pub fn warnings(config: &Config, now: UnixMicros) -> Vec<String> {
     };
     let later = "it is looked for again and again while the agent runs";
     need("uplink.token_file".to_owned(), config.uplink.token.file(), later);
-    need("uplink.ca_file".to_owned(), config.uplink.ca_file.as_deref(), "the gateway can't be trusted without it");
+    let trust = &config.uplink.trust;
+    need("uplink.ca_file".to_owned(), trust.ca_file.as_deref(), "the gateway can't be trusted without it");
+    if let Some(identity) = &trust.identity {
+        need("uplink.cert_file".to_owned(), Some(&identity.cert_file), "the gateway asks for it");
+        need("uplink.key_file".to_owned(), Some(&identity.key_file), "the certificate is worth nothing without it");
+    }
     for serial in &config.serial {
         need(format!("serial {:?}: path", serial.name), Some(&serial.path), later);
     }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use lockgate_codec::MessageReader;
 use lockgate_proto::backoff::Backoff;
 use lockgate_proto::seq::{Lane, Seq};
+use lockgate_runtime::tls;
 use ring::digest;
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubAck,
@@ -430,8 +431,8 @@ impl MqttSource {
             options.set_credentials(user, password.unwrap_or_default());
         }
         if config.url.is_tls {
-            let tls = lockgate_runtime::tls::client_config(config.ca_file.as_deref())?;
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
+            let tls_config = tls::client_config(&tls::Trust::besides(config.ca_file.as_deref()))?;
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls_config)));
         }
         Ok(options)
     }

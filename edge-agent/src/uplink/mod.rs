@@ -185,8 +185,8 @@ impl Uplink {
         let dialer = if let Some(dialer) = &self.dialer {
             dialer.to(url)?
         } else {
-            let ca_file = self.parts.config.ca_file.as_deref();
-            Dialer::new(url, PATH, SUBPROTOCOL, LinkOptions::edge_at_agent(), ca_file)?
+            let trust = self.parts.config.trust.clone();
+            Dialer::new(url, PATH, SUBPROTOCOL, LinkOptions::edge_at_agent(), trust)?
         };
         let dialer = self.dialer.insert(dialer).clone().with_connect_timeout(attempt.patience);
         Ok(dialer.dial(Some(&token)).await?)

@@ -15,6 +15,7 @@ use lockgate_proto::seq::{Epoch, Lane};
 use lockgate_proto::time::{MonoTime, UnixMicros};
 use lockgate_runtime::clock::{Clock, ManualClock};
 use lockgate_runtime::link::Received;
+use lockgate_runtime::tls::Trust;
 
 use super::*;
 use crate::ingest::Outage;
@@ -116,7 +117,7 @@ impl World {
             url: urls[0].parse().unwrap(),
             other_urls: urls[1..].iter().map(|url| url.parse().unwrap()).collect(),
             token: crate::config::Secret::Text("t".to_owned()),
-            ca_file: None,
+            trust: Trust::default(),
         };
         let uplink = Uplink::new(UplinkParts {
             config,

@@ -16,6 +16,7 @@ use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::time::MonoTime;
 use lockgate_runtime::dial::{DialError, Dialer};
 use lockgate_runtime::link::{Link, LinkOptions, Received};
+use lockgate_runtime::tls::Trust;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -85,7 +86,7 @@ impl Agent {
         while !stop.is_cancelled() {
             let began = self.world.now_us();
             let url = self.turn.next().context("there is no gateway")?;
-            let dialer = Dialer::new(url, PATH, SUBPROTOCOL, LinkOptions::edge_at_agent(), None)?;
+            let dialer = Dialer::new(url, PATH, SUBPROTOCOL, LinkOptions::edge_at_agent(), Trust::default())?;
             let token = self.token.clone();
             let dialled = self.meanwhile(&stop, async { dialer.dial(Some(&token)).await }).await;
             match dialled {

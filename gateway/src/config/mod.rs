@@ -16,12 +16,14 @@ use crate::limits::{COALESCE, COALESCE_MAX, DEVICES_PER_ROOM_MAX};
 
 mod redis;
 mod serve;
+mod tls;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::redis::RedisConfig;
 pub use self::serve::{Service, Services};
+pub use self::tls::TlsConfig;
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -39,6 +41,8 @@ pub struct Config {
     pub data: PathBuf,
     /// The listener for agents and clients.
     pub server: ServerConfig,
+    /// The certificate of that listener; without one, anyone on the way can read what goes over it.
+    pub tls: Option<TlsConfig>,
     /// The listener for metrics.
     pub metrics: MetricsConfig,
     /// Who may come in.
@@ -62,6 +66,8 @@ pub struct Config {
 pub struct ServerConfig {
     /// Where agents and clients connect. Port 0: any free one.
     pub listen: SocketAddr,
+    /// It may be reached from other machines without TLS: something in front of it speaks it, or nobody needs it.
+    pub insecure: bool,
     /// Connections that the system may keep for us before we take them.
     pub backlog: u32,
     /// Most open connections.
@@ -155,6 +161,7 @@ impl Default for Config {
             data: PathBuf::from("lockgate-data"),
             server: ServerConfig {
                 listen: loopback(8080),
+                insecure: false,
                 backlog: 1_024,
                 connections_max: 10_000,
                 unauthenticated_max: 512,
@@ -166,6 +173,7 @@ impl Default for Config {
                 drain_timeout: 10 * SECOND,
                 drain_spread: 2 * SECOND,
             },
+            tls: None,
             metrics: MetricsConfig { listen: loopback(9464) },
             auth: AuthConfig { key_file: PathBuf::from("token.key"), timeout: 10 * SECOND },
             edge: EdgeConfig {
@@ -202,6 +210,11 @@ impl Config {
         problems.into_result(config)
     }
 
+    /// Whether others than programs of this machine can connect, and anyone on the way read what they say.
+    pub fn is_open_to_all(&self) -> bool {
+        self.tls.is_none() && !self.server.insecure && !self.server.listen.ip().is_loopback()
+    }
+
     /// Where the key of tokens is.
     pub fn key_path(&self) -> PathBuf {
         self.data.join(&self.auth.key_file)
@@ -211,6 +224,8 @@ impl Config {
         let default = Config::default();
         let data = root.or("data", default.data, Item::file);
         let server = root.section("server", |table| Some(ServerConfig::check(table, default.server)));
+        // An optional section: told apart from one that is written wrongly.
+        let tls = if root.has("tls") { Some(root.section("tls", TlsConfig::check)?) } else { None };
         let metrics = root.section("metrics", |table| {
             Some(MetricsConfig { listen: table.or("listen", default.metrics.listen, address) })
         });
@@ -236,11 +251,11 @@ impl Config {
             let bytes = table.or("bytes", default.retention.bytes, |item| item.bytes(MIB..=MIB * MIB));
             Some(RetentionConfig { age, bytes })
         });
-        // An optional section: told apart from one that is written wrongly.
         let redis = if root.has("redis") { Some(root.section("redis", RedisConfig::check)?) } else { None };
         Some(Config {
             data,
             server: server?,
+            tls,
             metrics: metrics?,
             auth: auth?,
             edge: edge?,
@@ -256,6 +271,7 @@ impl Config {
 impl ServerConfig {
     fn check(table: &Table<'_>, default: ServerConfig) -> ServerConfig {
         let listen = table.or("listen", default.listen, address);
+        let insecure = table.or("insecure", default.insecure, Item::boolean);
         let backlog = table.or("backlog", default.backlog, |item| item.integer(1..=65_535));
         let connections_max = table.or("connections_max", default.connections_max, |item| count(item, 1..=1_000_000));
         let unauthenticated_max =
@@ -274,6 +290,7 @@ impl ServerConfig {
         let peers = table.or("peers", default.peers, peers);
         ServerConfig {
             listen,
+            insecure,
             backlog,
             connections_max,
             unauthenticated_max,

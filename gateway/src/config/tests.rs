@@ -19,7 +19,7 @@ fn the_example_spells_out_the_defaults() {
 #[test]
 fn the_example_names_every_key() {
     let keys = EXAMPLE.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')).count();
-    assert_eq!(keys, 26, "a key that can be set is to be told of in gateway.example.toml");
+    assert_eq!(keys, 27, "a key that can be set is to be told of in gateway.example.toml");
 }
 
 #[test]
@@ -33,6 +33,25 @@ fn the_example_tells_of_redis_as_it_is_read() {
         ("redis://127.0.0.1:6379", Durability::Replicated { replicas: 1 })
     );
     assert!(redis.password_file.is_some() && redis.ca_file.is_some());
+}
+
+#[test]
+fn the_example_tells_of_tls_as_it_is_read() {
+    let lines = EXAMPLE.lines().skip_while(|line| *line != "# [tls]").take_while(|line| line.starts_with("# "));
+    let text = lines.map(|line| &line[2..]).collect::<Vec<_>>().join("\n");
+    let tls = Config::from_toml("gateway.toml", &text).unwrap().tls.unwrap();
+    assert!(tls.agents_ca_file.is_some());
+    assert!(problems("[tls]\ncert_file = 'c.pem'")[0].contains("tls.key_file"));
+}
+
+#[test]
+fn who_can_be_reached_from_elsewhere_needs_tls_or_a_word() {
+    let is_open = |text: &str| Config::from_toml("gateway.toml", text).unwrap().is_open_to_all();
+    let open = "[server]\nlisten = '0.0.0.0:8080'\n";
+    assert!(is_open(open) && is_open("[server]\nlisten = '[::]:0'"));
+    assert!(!is_open("") && !is_open("[server]\nlisten = '[::1]:1'"));
+    assert!(!is_open(&format!("{open}insecure = true")));
+    assert!(!is_open(&format!("{open}[tls]\ncert_file = 'c.pem'\nkey_file = 'k.pem'")));
 }
 
 #[test]

@@ -15,8 +15,10 @@ use hyper::server::conn::http1;
 use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use lockgate_runtime::Conn;
 use lockgate_runtime::clock::Clock;
 use lockgate_runtime::log_limit::LineLimit;
+use lockgate_runtime::tls::ServerTls;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -32,6 +34,8 @@ use crate::server::admission::{Admission, Slot};
 #[derive(Clone)]
 pub(crate) struct Door {
     pub(crate) router: Router,
+    /// What is spoken around HTTP.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) admission: Admission,
     pub(crate) first_request_timeout: Duration,
     /// How long a connection has to finish when it is told to.
@@ -46,6 +50,8 @@ pub(crate) struct Door {
 pub(crate) struct Visit {
     pub(crate) address: SocketAddr,
     pub(crate) slot: Arc<Slot>,
+    /// It has shown a certificate that is trusted.
+    pub(crate) has_certificate: bool,
 }
 
 /// Accepts until `stop`; `spawn` gives a connection its task.
@@ -72,6 +78,10 @@ pub(crate) async fn run(
                     Err(reason) => {
                         Counter::ConnectionsRefused(reason).tick();
                         debug!(%address, reason = reason.as_str(), "Connection refused.");
+                        if door.tls.is_some() {
+                            // What is not within TLS would not be understood, and TLS is what is too dear now.
+                            continue;
+                        }
                         let answer = refusal(reason);
                         match Arc::clone(&refusals).try_acquire_owned() {
                             Ok(place) => spawn(Box::pin(refuse(stream, answer, place))),
@@ -90,7 +100,7 @@ pub(crate) async fn run(
 /// moments: who is sent away comes back soon, and not all at once.
 fn refusal(reason: RefusedReason) -> String {
     let seconds = match reason {
-        RefusedReason::Connections | RefusedReason::FirstRequest => 5,
+        RefusedReason::Connections | RefusedReason::FirstRequest | RefusedReason::Tls => 5,
         RefusedReason::Unauthenticated | RefusedReason::Address => 1 + lockgate_runtime::random() % 3,
     };
     format!(
@@ -134,13 +144,24 @@ async fn rest_after(error: &io::Error, stop: &CancellationToken, lines: &LineLim
 
 /// One connection, until it ends or has become a WebSocket, which is then a task of its own.
 async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, door: Door, stop: CancellationToken) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%address, %error, "Connection lost before its first byte.");
-        return;
-    }
+    let opened = tokio::time::timeout(door.first_request_timeout, open(stream, door.tls.as_ref()));
+    let (has_certificate, conn) = match stop.run_until_cancelled(opened).await {
+        None => return,
+        Some(Ok(Ok(conn))) => (conn.has_certificate(), conn),
+        Some(Ok(Err(error))) => {
+            Counter::ConnectionsRefused(RefusedReason::Tls).tick();
+            debug!(%address, %error, "No connection came about.");
+            return;
+        }
+        Some(Err(_)) => {
+            Counter::ConnectionsRefused(RefusedReason::FirstRequest).tick();
+            debug!(%address, "TLS was not agreed on in time; connection closed.");
+            return;
+        }
+    };
     let asked = Arc::new(Notify::new());
     let service = {
-        let visit = Visit { address, slot: Arc::new(slot) };
+        let visit = Visit { address, slot: Arc::new(slot), has_certificate };
         let (router, asked) = (TowerToHyperService::new(door.router), Arc::clone(&asked));
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
             asked.notify_one();
@@ -153,7 +174,7 @@ async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, door: Door, s
         .timer(TokioTimer::new())
         .header_read_timeout(door.first_request_timeout)
         .max_buf_size(REQUEST_HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(conn), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
 
@@ -181,6 +202,32 @@ async fn serve(stream: TcpStream, address: SocketAddr, slot: Slot, door: Door, s
     connection.as_mut().graceful_shutdown();
     if let Ok(ended) = tokio::time::timeout(door.close_timeout, connection).await {
         log_end(address, ended);
+    }
+}
+
+/// Agrees on TLS, where that is spoken here.
+async fn open(stream: TcpStream, tls: Option<&ServerTls>) -> io::Result<Conn> {
+    if tls.is_some() && !begins_tls(&stream).await? {
+        tell_of_tls(stream).await;
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it does not begin with TLS"));
+    }
+    Conn::accept(stream, tls).await
+}
+
+/// Whether the first byte is that of a TLS record with a handshake (RFC 8446, 5.1).
+async fn begins_tls(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    Ok(stream.peek(&mut first).await? == 0 || first == [22])
+}
+
+/// For people who wrote http:// or ws://.
+async fn tell_of_tls(mut stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json\r\n\r\n\
+        {\"error\":{\"code\":\"invalid\",\"message\":\"this address speaks TLS; write wss:// or https://\"}}\n";
+    // Who has sent more than we read would lose the answer with the connection.
+    let mut head = [0; 4096];
+    if stream.read(&mut head).await.is_ok() && stream.write_all(ANSWER).await.is_ok() {
+        drop(stream.shutdown().await);
     }
 }
 

@@ -92,6 +92,13 @@ async fn edge(State(routes): State<Routes>, mut request: Request<Body>) -> Respo
         Err(refused) => return *refused,
     };
     let context = routes.context.clone();
+    if context.config.tls.as_ref().is_some_and(|tls| tls.agents_ca_file.is_some()) && !visit.has_certificate {
+        Counter::HandshakesFailed(HandshakeReason::Certificate).tick();
+        debug!(address = %visit.address, "Agent without a certificate refused.");
+        let message =
+            "agents need a certificate here besides their token; name it by uplink.cert_file and uplink.key_file";
+        return refuse(StatusCode::FORBIDDEN, "forbidden", message);
+    }
     let visitor = match auth::agent(&context.key, request.headers(), context.clock.wall()) {
         Ok((agent, grant)) => Visitor { agent, grant },
         Err(error) => {

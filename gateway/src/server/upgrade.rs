@@ -5,9 +5,8 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use lockgate_runtime::keep_unsent_below;
-use lockgate_runtime::link::{Link, LinkOptions, Role};
-use tokio::net::TcpStream;
+use lockgate_runtime::Conn;
+use lockgate_runtime::link::{Link, LinkOptions};
 use tokio_tungstenite::tungstenite::handshake::server::create_response;
 
 use crate::limits::UPGRADE_TIMEOUT;
@@ -118,7 +117,7 @@ pub(crate) struct PendingSocket {
 }
 
 impl PendingSocket {
-    /// Waits until our answer has gone out, and takes the TCP connection back from HTTP, with what the
+    /// Waits until our answer has gone out, and takes the connection back from HTTP, with what the
     /// peer has sent right behind its request.
     pub(crate) async fn link(self, options: &LinkOptions) -> Result<Link, HandshakeError> {
         let lost = |text: &str| HandshakeError::Lost(text.to_owned());
@@ -126,14 +125,10 @@ impl PendingSocket {
             .await
             .map_err(|_| lost("the answer could not be sent in time"))?
             .map_err(|error| HandshakeError::Lost(error.to_string()))?;
-        let parts =
-            upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| lost("it runs over something else than TCP"))?;
-        let tcp = parts.io.into_inner();
-        if let Some(bytes_max) = options.unsent_bytes_max {
-            keep_unsent_below(&tcp, bytes_max).map_err(|error| HandshakeError::Lost(error.to_string()))?;
-        }
+        let parts = upgraded.downcast::<TokioIo<Conn>>().map_err(|_| lost("it runs over something else"))?;
         // A copy: what was read lies in a buffer of HTTP's, which would stay as long as the link.
-        Ok(Link::over(tcp, parts.read_buf.to_vec(), Role::Server, options).await)
+        let link = parts.io.into_inner().link(parts.read_buf.to_vec(), options).await;
+        link.map_err(|error| HandshakeError::Lost(error.to_string()))
     }
 }
 

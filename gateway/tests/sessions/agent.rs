@@ -17,6 +17,7 @@ use lockgate_proto::seq::{Epoch, Lane, Seq};
 use lockgate_proto::time::UnixMicros;
 use lockgate_runtime::dial::{DialError, Dialer};
 use lockgate_runtime::link::{Closed, Link, LinkOptions, Received};
+use lockgate_runtime::tls::Trust;
 use tokio::time::timeout;
 
 use crate::world::{PATIENCE, World};
@@ -36,7 +37,10 @@ pub(crate) async fn dial(world: &World, token: Option<&str>) -> Result<Link, Dia
 
 pub(crate) async fn dial_at(address: SocketAddr, token: Option<&str>) -> Result<Link, DialError> {
     let url = format!("ws://{address}").parse().unwrap();
-    Dialer::new(url, "/v1/edge", "lockgate.edge.v1", LinkOptions::edge_at_agent(), None).unwrap().dial(token).await
+    Dialer::new(url, "/v1/edge", "lockgate.edge.v1", LinkOptions::edge_at_agent(), Trust::default())
+        .unwrap()
+        .dial(token)
+        .await
 }
 
 /// An encoded record of a device: of each of these metrics one number, or as many bytes.

@@ -8,6 +8,7 @@ use lockgate_proto::wire::server_frame::Body;
 use lockgate_proto::wire::subscribe::Start;
 use lockgate_runtime::dial::Dialer;
 use lockgate_runtime::link::{Closed, Link, LinkOptions, MessageKind, Received};
+use lockgate_runtime::tls::Trust;
 use prost::Message;
 use tokio::time::timeout;
 
@@ -29,7 +30,7 @@ pub(crate) async fn dial(world: &World) -> Link {
 pub(crate) async fn dial_offering(world: &World, subprotocols: &'static str, messages: MessageKind) -> Link {
     let url = format!("ws://{}", world.bound.listen).parse().unwrap();
     let options = LinkOptions { messages, ..LinkOptions::client_at_client() };
-    Dialer::new(url, "/v1/client", subprotocols, options, None).unwrap().dial(None).await.unwrap()
+    Dialer::new(url, "/v1/client", subprotocols, options, Trust::default()).unwrap().dial(None).await.unwrap()
 }
 
 pub(crate) fn subscribe(start: Start) -> wire::Subscribe {

@@ -14,6 +14,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request as Asked, Response};
 
+use std::path::Path;
+
 use super::*;
 use crate::link::{Received, Role};
 
@@ -26,7 +28,7 @@ async fn listener() -> (TcpListener, u16) {
 }
 
 fn dialer(url: &str, ca_file: Option<&Path>) -> Dialer {
-    Dialer::new(url.parse().unwrap(), "/v1/client", "test.v1", OPTIONS, ca_file).unwrap()
+    Dialer::new(url.parse().unwrap(), "/v1/client", "test.v1", OPTIONS, Trust::besides(ca_file)).unwrap()
 }
 
 /// Shakes hands like a gateway, echoes one message, closes.

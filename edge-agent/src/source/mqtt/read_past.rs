@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use lockgate_codec::DEAD_LETTER_INPUT_BYTES_MAX;
+use lockgate_runtime::tls;
 use rumqttc::mqttbytes::v4::{Connect, Packet};
 use rumqttc::tokio_rustls::TlsConnector;
 use rustls::pki_types::ServerName;
@@ -77,9 +78,9 @@ impl MqttSource {
         if !url.is_tls {
             return Ok(Box::new(BufReader::new(tcp)));
         }
-        let tls = lockgate_runtime::tls::client_config(self.config.ca_file.as_deref())?;
+        let config = tls::client_config(&tls::Trust::besides(self.config.ca_file.as_deref()))?;
         let name = ServerName::try_from(url.host.clone()).map_err(|error| self.failed(io::Error::other(error)))?;
-        let tls = TlsConnector::from(tls).connect(name, tcp).await.map_err(|source| self.failed(source))?;
+        let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(|source| self.failed(source))?;
         Ok(Box::new(BufReader::new(tls)))
     }
 

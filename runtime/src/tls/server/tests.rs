@@ -1,3 +1,5 @@
+//! Certificates in files, good, replaced and damaged.
+
 use std::path::Path;
 
 use base64::Engine as _;
@@ -7,20 +9,16 @@ use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::tls::client_config;
+use crate::tls::{Trust, client_config};
 
 /// Writes a certificate that vouches for itself, and its key.
 fn make(folder: &Path) -> ServerFiles {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-    let files = ServerFiles {
-        cert_file: folder.join("cert.pem"),
-        key_file: folder.join("key.pem"),
-        client_ca_file: None,
-    };
-    std::fs::write(&files.cert_file, pem("CERTIFICATE", certificate.der())).unwrap();
-    std::fs::write(&files.key_file, pem("PRIVATE KEY", &key.serialize_der())).unwrap();
-    files
+    let identity = IdentityFiles { cert_file: folder.join("cert.pem"), key_file: folder.join("key.pem") };
+    std::fs::write(&identity.cert_file, pem("CERTIFICATE", certificate.der())).unwrap();
+    std::fs::write(&identity.key_file, pem("PRIVATE KEY", &key.serialize_der())).unwrap();
+    ServerFiles { identity, client_ca_file: None }
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -30,7 +28,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 /// Connects, trusting what `ca_file` holds; gives the certificate that was shown, and the protocol inside.
 async fn connect(tls: &ServerTls, ca_file: &Path) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let mut config = rustls::ClientConfig::clone(&client_config(Some(ca_file)).unwrap());
+    let mut config = rustls::ClientConfig::clone(&client_config(&Trust::besides(Some(ca_file))).unwrap());
     config.alpn_protocols = vec![b"h2".to_vec(), ALPN.to_vec()];
     let connector = TlsConnector::from(Arc::new(config));
     let name = ServerName::try_from("localhost").unwrap();
@@ -46,14 +44,14 @@ async fn a_certificate_that_is_replaced_is_shown_from_then_on() {
     let folder = tempfile::tempdir().unwrap();
     let files = make(folder.path());
     let tls = ServerTls::load(files.clone()).unwrap();
-    let (first, protocol) = connect(&tls, &files.cert_file).await.unwrap();
+    let (first, protocol) = connect(&tls, &files.identity.cert_file).await.unwrap();
     assert_eq!(protocol, ALPN);
     assert!(!tls.refresh().unwrap(), "nothing has changed");
 
     make(folder.path());
-    assert!(connect(&tls, &files.cert_file).await.is_err(), "the old one is still shown, which nobody trusts");
+    assert!(connect(&tls, &files.identity.cert_file).await.is_err(), "the old one is still shown, which nobody trusts");
     assert!(tls.refresh().unwrap());
-    assert_ne!(connect(&tls, &files.cert_file).await.unwrap().0, first);
+    assert_ne!(connect(&tls, &files.identity.cert_file).await.unwrap().0, first);
 }
 
 #[tokio::test]
@@ -61,18 +59,18 @@ async fn what_is_no_certificate_changes_nothing_and_is_said_once() {
     let folder = tempfile::tempdir().unwrap();
     let files = make(folder.path());
     let trusted = folder.path().join("ca.pem");
-    std::fs::copy(&files.cert_file, &trusted).unwrap();
+    std::fs::copy(&files.identity.cert_file, &trusted).unwrap();
     let tls = ServerTls::load(files.clone()).unwrap();
-    let key = std::fs::read(&files.key_file).unwrap();
+    let key = std::fs::read(&files.identity.key_file).unwrap();
 
-    std::fs::write(&files.cert_file, "half a certificate").unwrap();
+    std::fs::write(&files.identity.cert_file, "half a certificate").unwrap();
     assert!(matches!(tls.refresh(), Err(TlsError::NoCertificate { .. })));
     assert!(!tls.refresh().unwrap(), "said twice");
     // A new certificate whose key is still to come.
     make(folder.path());
-    std::fs::write(&files.key_file, key).unwrap();
+    std::fs::write(&files.identity.key_file, key).unwrap();
     assert!(matches!(tls.refresh(), Err(TlsError::Identity { .. })));
-    std::fs::remove_file(&files.key_file).unwrap();
+    std::fs::remove_file(&files.identity.key_file).unwrap();
     assert!(matches!(tls.refresh(), Err(TlsError::ReadFile { .. })));
     assert!(connect(&tls, &trusted).await.is_ok(), "the first certificate is shown no more");
 }
@@ -86,11 +84,14 @@ fn each_fault_of_the_files_names_the_file() {
     let other = folder.path().join("other");
     std::fs::create_dir(&other).unwrap();
     let other = make(&other);
+    let certificate = |path: PathBuf| IdentityFiles { cert_file: path, ..files.identity.clone() };
+    let key = |path: PathBuf| IdentityFiles { key_file: path, ..files.identity.clone() };
+    let shown = |identity| ServerFiles { identity, client_ca_file: None };
     for (changed, named) in [
-        (ServerFiles { cert_file: folder.path().join("none.pem"), ..files.clone() }, "none.pem"),
-        (ServerFiles { cert_file: folder.path().join("empty.pem"), ..files.clone() }, "empty.pem"),
-        (ServerFiles { key_file: files.cert_file.clone(), ..files.clone() }, "cert.pem"),
-        (ServerFiles { key_file: other.key_file.clone(), ..files.clone() }, "other/key.pem"),
+        (shown(certificate(folder.path().join("none.pem"))), "none.pem"),
+        (shown(certificate(folder.path().join("empty.pem"))), "empty.pem"),
+        (shown(key(files.identity.cert_file.clone())), "cert.pem"),
+        (shown(key(other.identity.key_file.clone())), "other/key.pem"),
         (ServerFiles { client_ca_file: Some(folder.path().join("empty.pem")), ..files.clone() }, "empty.pem"),
     ] {
         let said = said(&changed);

@@ -11,9 +11,10 @@ use lockgate_tests::devices::{Devices, Fleet};
 use lockgate_tests::gateway::{Gateway, SITE};
 use lockgate_tests::program::{Program, ours};
 use lockgate_tests::redis::Redis;
+use lockgate_tests::tls::Identity;
 use lockgate_tests::watch::Watch;
 
-use super::Options;
+use super::{CERTIFICATE, Options};
 use crate::steps::say;
 
 const FLEET: Fleet = Fleet { pumps: 1, thermostats: 1, meters: 1, rooms: 2 };
@@ -30,7 +31,14 @@ impl Stage {
             let Cluster { redis, gateways } = Cluster::start(folder, options.port)?;
             return Ok(Stage { gateways: gateways.into(), _redis: Some(redis) });
         }
-        Ok(Stage { gateways: vec![Gateway::start(folder, options.port)?], _redis: None })
+        let gateway = match identity(options) {
+            Some(identity) => {
+                let key = folder.join("token.key");
+                Gateway::start_one(folder, "gateway", options.port, &key, &identity.gateway())?
+            }
+            None => Gateway::start(folder, options.port)?,
+        };
+        Ok(Stage { gateways: vec![gateway], _redis: None })
     }
 
     /// The address; of several gateways, all.
@@ -42,6 +50,11 @@ impl Stage {
     fn other_url(&self) -> String {
         self.gateways.iter().rev().map(Gateway::url).collect::<Vec<_>>().join(",")
     }
+}
+
+/// What the gateway shows, where the demo is one over TLS.
+fn identity(options: &Options) -> Option<Identity> {
+    options.certificate_in.as_ref().map(|folder| Identity::at(folder, CERTIFICATE))
 }
 
 /// The whole system, in one folder that is thrown away.
@@ -66,7 +79,10 @@ impl Scene {
         let (url, ports) = (stage.url(), folder.join("ports"));
         let gateway = stage.gateways.first().context("there is no gateway")?;
         let (token, agent_token) = (gateway.user_token()?, gateway.agent_token("agent-1")?);
-        let plan = AgentPlan::new("agent-1", &url, &agent_token).fleet(FLEET, &ports);
+        let mut plan = AgentPlan::new("agent-1", &url, &agent_token).fleet(FLEET, &ports);
+        if let Some(identity) = identity(options) {
+            plan.uplink = format!("ca_file = {:?}", identity.certificate);
+        }
         // The simulator's broker does not mark what it sends again; Mosquitto does.
         let plan = plan.mqtt_with(&broker.url(), "lockgate-room", "redelivery = \"unmarked\"");
         let watch = Watch::start(folder, &stage.other_url(), &token, &["--since", "start"])?;
@@ -87,7 +103,9 @@ impl Scene {
         let lockgate = ours("lockgate").map_or_else(|_| "lockgate".to_owned(), |path| path.display().to_string());
         say(&format!("\nGateway at {url}; state is in {} and thrown away at the end.", self.folder.display()));
         say("Try in another terminal:\n");
-        say(&format!("  export LOCKGATE_URL={url} LOCKGATE_TOKEN={token}"));
+        let trust = std::env::var("LOCKGATE_CA_FILE").map(|file| format!(" LOCKGATE_CA_FILE={file}"));
+        let trust = trust.unwrap_or_default();
+        say(&format!("  export LOCKGATE_URL={url} LOCKGATE_TOKEN={token}{trust}"));
         say(&format!("  {lockgate} devices {SITE}"));
         say(&format!("  {lockgate} watch {SITE} --device pump-1"));
         say(&format!("  {lockgate} loss {SITE}\n"));
