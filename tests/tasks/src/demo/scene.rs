@@ -81,7 +81,7 @@ impl Scene {
         let (token, agent_token) = (gateway.user_token()?, gateway.agent_token("agent-1")?);
         let mut plan = AgentPlan::new("agent-1", &url, &agent_token).fleet(FLEET, &ports);
         if let Some(identity) = identity(options) {
-            plan.uplink = format!("ca_file = {:?}", identity.certificate);
+            plan.uplink = format!("ca_file = \"{}\"", identity.certificate.display());
         }
         // The simulator's broker does not mark what it sends again; Mosquitto does.
         let plan = plan.mqtt_with(&broker.url(), "lockgate-room", "redelivery = \"unmarked\"");
