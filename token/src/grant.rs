@@ -3,7 +3,7 @@
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, Site, Tenant};
 use lockgate_proto::time::UnixMicros;
 
-use crate::scope::Scope;
+use crate::scope::{Right, Scope};
 
 /// Whom a token is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,14 @@ pub enum Action<'a> {
     ReadDevice(&'a RoomId, &'a DeviceName),
     /// Know that a room exists: something of it may be read.
     EnterRoom(&'a RoomId),
+    /// Send commands to any device of a room, also to those that it has not yet.
+    SendToRoom(&'a RoomId),
+    /// Send commands to one device, and take them back.
+    SendToDevice(&'a RoomId, &'a DeviceName),
+    /// See what becomes of the commands of one device: who may read of it may, and who may send to it.
+    SeeCommands(&'a RoomId, &'a DeviceName),
+    /// Ask for commands of a room: those of some device may be seen.
+    ListCommands(&'a RoomId),
 }
 
 /// A token that was found to be good.
@@ -52,6 +60,14 @@ pub struct Grant {
     pub expires_at: UnixMicros,
 }
 
+fn reads(scope: &Scope) -> bool {
+    scope.right == Right::TelemetryRead
+}
+
+fn sends(scope: &Scope) -> bool {
+    scope.right == Right::CommandSend
+}
+
 impl Grant {
     /// Whether the holder may do this. Says nothing of the time: compare [`Grant::expires_at`].
     pub fn allows(&self, action: Action<'_>) -> bool {
@@ -59,23 +75,28 @@ impl Grant {
             (Action::ServeAs(agent), Identity::Agent { site, agent: name }) => {
                 agent.room.tenant == self.tenant && agent.room.site == *site && agent.agent == *name
             }
-            (Action::ReadRoom(room), Identity::User { scopes, .. }) => {
-                self.reads(room, scopes, |Scope::TelemetryRead { device, .. }| device.is_any())
-            }
-            (Action::ReadDevice(room, name), Identity::User { scopes, .. }) => {
-                self.reads(room, scopes, |Scope::TelemetryRead { device, .. }| device.matches(name.as_str()))
-            }
-            (Action::EnterRoom(room), Identity::User { scopes, .. }) => self.reads(room, scopes, |_| true),
-            (Action::ServeAs(_), Identity::User { .. })
-            | (Action::ReadRoom(_) | Action::ReadDevice(..) | Action::EnterRoom(_), Identity::Agent { .. }) => false,
+            (action, Identity::User { scopes, .. }) => match action {
+                Action::ServeAs(_) => false,
+                Action::ReadRoom(room) => self.holds(room, scopes, |scope| reads(scope) && scope.device.is_any()),
+                Action::ReadDevice(room, device) => {
+                    self.holds(room, scopes, |scope| reads(scope) && scope.device.matches(device.as_str()))
+                }
+                Action::EnterRoom(room) => self.holds(room, scopes, reads),
+                Action::SendToRoom(room) => self.holds(room, scopes, |scope| sends(scope) && scope.device.is_any()),
+                Action::SendToDevice(room, device) => {
+                    self.holds(room, scopes, |scope| sends(scope) && scope.device.matches(device.as_str()))
+                }
+                Action::SeeCommands(room, device) => {
+                    self.holds(room, scopes, |scope| scope.device.matches(device.as_str()))
+                }
+                Action::ListCommands(room) => self.holds(room, scopes, |_| true),
+            },
+            (_, Identity::Agent { .. }) => false,
         }
     }
 
-    fn reads(&self, room: &RoomId, scopes: &[Scope], devices: impl Fn(&Scope) -> bool) -> bool {
-        let here = |scope: &&Scope| match scope {
-            Scope::TelemetryRead { site, .. } => site.matches(room.site.as_str()),
-        };
-        room.tenant == self.tenant && scopes.iter().filter(here).any(devices)
+    fn holds(&self, room: &RoomId, scopes: &[Scope], wanted: impl Fn(&Scope) -> bool) -> bool {
+        room.tenant == self.tenant && scopes.iter().any(|scope| scope.site.matches(room.site.as_str()) && wanted(scope))
     }
 
     /// The agent that this is the token of.

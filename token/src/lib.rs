@@ -31,4 +31,4 @@ pub use grant::{Action, Grant, Identity};
 pub use key::{NewToken, SigningKey};
 #[cfg(feature = "keys")]
 pub use key_file::KeyError;
-pub use scope::{Pattern, Scope, ScopeError};
+pub use scope::{Pattern, Right, Scope, ScopeError};

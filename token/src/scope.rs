@@ -1,4 +1,4 @@
-//! What a token lets a person do, as text: `telemetry:read:SITE/DEVICE`.
+//! What a token lets a person do, as text: `telemetry:read:SITE/DEVICE`, `command:send:SITE/DEVICE`.
 //!
 //! SITE and DEVICE are patterns: `*` stands for any characters, also for none. Names are
 //! percent-encoded, so that a name may have any character: `%2F` is a slash, `%2A` a star that stands
@@ -11,7 +11,7 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     /// The right is none that this version knows.
-    #[error("the scope {text:?} has a right that is not known; known are: telemetry:read")]
+    #[error("the scope {text:?} has a right that is not known; known are: telemetry:read, command:send")]
     UnknownRight {
         /// The scope.
         text: String,
@@ -105,33 +105,62 @@ impl fmt::Display for Pattern {
 
 /// One right and where it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// `telemetry:read:SITE/DEVICE`: see readings, presence, shadows and losses.
-    TelemetryRead {
-        /// The sites.
-        site: Pattern,
-        /// Their devices.
-        device: Pattern,
-    },
+pub struct Scope {
+    /// What may be done.
+    pub right: Right,
+    /// The sites.
+    pub site: Pattern,
+    /// Their devices.
+    pub device: Pattern,
+}
+
+/// What may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// `telemetry:read`: see readings, presence, shadows, losses, and what becomes of commands.
+    TelemetryRead,
+    /// `command:send`: order something of devices, take it back, and see what becomes of it.
+    CommandSend,
+}
+
+impl Right {
+    /// All of them.
+    pub const ALL: [Right; 2] = [Right::TelemetryRead, Right::CommandSend];
+
+    /// The words that a scope begins with.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Right::TelemetryRead => "telemetry:read",
+            Right::CommandSend => "command:send",
+        }
+    }
 }
 
 impl Scope {
+    /// The right to all that this site has.
+    pub fn site(right: Right, site: &str) -> Scope {
+        Scope { right, site: Pattern::exactly(site), device: Pattern::any() }
+    }
+
+    /// The right to all that there is.
+    pub fn all(right: Right) -> Scope {
+        Scope { right, site: Pattern::any(), device: Pattern::any() }
+    }
+
     /// To read all that this site has.
     pub fn read_site(site: &str) -> Scope {
-        Scope::TelemetryRead { site: Pattern::exactly(site), device: Pattern::any() }
+        Scope::site(Right::TelemetryRead, site)
     }
 
     /// To read all that there is.
     pub fn read_all() -> Scope {
-        Scope::TelemetryRead { site: Pattern::any(), device: Pattern::any() }
+        Scope::all(Right::TelemetryRead)
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Scope::TelemetryRead { site, device } => write!(f, "telemetry:read:{site}/{device}"),
-        }
+        write!(f, "{}:{}/{}", self.right.as_str(), self.site, self.device)
     }
 }
 
@@ -140,15 +169,14 @@ impl FromStr for Scope {
 
     fn from_str(text: &str) -> Result<Scope, ScopeError> {
         let own = || text.to_owned();
-        let Some(rest) = text.strip_prefix("telemetry:read") else {
-            return Err(ScopeError::UnknownRight { text: own() });
-        };
-        let Some(place) = rest.strip_prefix(':') else {
-            return Err(if rest.is_empty() {
-                ScopeError::NoSite { text: own() }
-            } else {
-                ScopeError::UnknownRight { text: own() }
-            });
+        let found = Right::ALL.into_iter().find_map(|right| Some((right, text.strip_prefix(right.as_str())?)));
+        let (right, place) = match found {
+            Some((_, "")) => return Err(ScopeError::NoSite { text: own() }),
+            Some((right, rest)) => match rest.strip_prefix(':') {
+                Some(place) => (right, place),
+                None => return Err(ScopeError::UnknownRight { text: own() }),
+            },
+            None => return Err(ScopeError::UnknownRight { text: own() }),
         };
         if place.is_empty() {
             return Err(ScopeError::NoSite { text: own() });
@@ -158,7 +186,7 @@ impl FromStr for Scope {
         if device.contains('/') {
             return Err(ScopeError::Pattern { text: own() });
         }
-        Ok(Scope::TelemetryRead { site: pattern(site)?, device: pattern(device)? })
+        Ok(Scope { right, site: pattern(site)?, device: pattern(device)? })
     }
 }
 
@@ -212,16 +240,23 @@ mod tests {
 
     #[test]
     fn a_scope_is_written_as_it_was_read() {
-        for text in ["telemetry:read:plant-1/*", "telemetry:read:*/*", "telemetry:read:a%2Fb/p*-%C3%BC"] {
+        for text in [
+            "telemetry:read:plant-1/*",
+            "telemetry:read:*/*",
+            "telemetry:read:a%2Fb/p*-%C3%BC",
+            "command:send:plant-1/pump-*",
+        ] {
             assert_eq!(text.parse::<Scope>().unwrap().to_string(), text);
         }
         assert_eq!("telemetry:read:x".parse::<Scope>(), "telemetry:read:x/*".parse());
+        assert_ne!("telemetry:read:x".parse::<Scope>(), "command:send:x".parse());
     }
 
     #[test]
     fn what_is_no_scope_is_refused_with_the_reason() {
         let parse = |text: &str| text.parse::<Scope>().unwrap_err();
-        assert!(matches!(parse("command:send:x"), ScopeError::UnknownRight { .. }));
+        assert!(matches!(parse("command:cancel:x"), ScopeError::UnknownRight { .. }));
+        assert!(matches!(parse("command:send"), ScopeError::NoSite { .. }));
         assert!(matches!(parse("telemetry:readall:x"), ScopeError::UnknownRight { .. }));
         assert!(matches!(parse("telemetry:read"), ScopeError::NoSite { .. }));
         assert!(matches!(parse("telemetry:read:"), ScopeError::NoSite { .. }));

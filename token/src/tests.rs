@@ -191,6 +191,28 @@ fn a_reader_reads_what_its_scopes_name_and_nothing_else() {
 }
 
 #[test]
+fn who_may_read_sends_nothing_and_who_may_send_sees_what_becomes_of_it_and_no_more() {
+    let (pump, fan) = (DeviceName::new("pump 1").unwrap(), DeviceName::new("fan").unwrap());
+    let (here, other) = (room("acme", "plant-1"), room("evil", "plant-1"));
+    let reader = user(&["telemetry:read:*"]);
+    assert!(!reader.allows(Action::SendToDevice(&here, &pump)) && !reader.allows(Action::SendToRoom(&here)));
+    assert!(reader.allows(Action::SeeCommands(&here, &pump)) && reader.allows(Action::ListCommands(&here)));
+    let some = user(&["command:send:plant-1/pump%20*"]);
+    assert!(some.allows(Action::SendToDevice(&here, &pump)) && some.allows(Action::SeeCommands(&here, &pump)));
+    assert!(!some.allows(Action::SendToDevice(&here, &fan)) && !some.allows(Action::SeeCommands(&here, &fan)));
+    assert!(!some.allows(Action::SendToRoom(&here)) && some.allows(Action::ListCommands(&here)));
+    assert!(!some.allows(Action::ReadDevice(&here, &pump)) && !some.allows(Action::EnterRoom(&here)));
+    let all = user(&["command:send:plant-1"]);
+    assert!(all.allows(Action::SendToRoom(&here)) && all.allows(Action::SendToDevice(&here, &fan)));
+    assert!(!all.allows(Action::ReadRoom(&here)) && !all.allows(Action::SendToRoom(&room("acme", "ship"))));
+    for grant in [reader, some, all, user(&[]), agent()] {
+        assert!(!grant.allows(Action::SendToDevice(&other, &pump)) && !grant.allows(Action::SendToRoom(&other)));
+        assert!(!grant.allows(Action::SeeCommands(&other, &pump)) && !grant.allows(Action::ListCommands(&other)));
+    }
+    assert!(!agent().allows(Action::SendToDevice(&here, &pump)) && !agent().allows(Action::SeeCommands(&here, &pump)));
+}
+
+#[test]
 fn an_agent_serves_as_itself_and_reads_nothing() {
     let grant = agent();
     assert!(grant.allows(Action::ServeAs(&agent_id("acme", "plant-1", "pi"))));

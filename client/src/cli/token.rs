@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use lockgate_proto::ids::{AgentName, Site, Tenant};
 use lockgate_runtime::clock::Clock;
-use lockgate_token::{Identity, KeyError, NewToken, Scope, SigningKey};
+use lockgate_token::{Identity, KeyError, NewToken, Right, Scope, SigningKey};
 
 use super::CliError;
 use super::args::duration;
@@ -35,7 +35,10 @@ struct UserArgs {
     /// May read all of this site; may be given several times. Without --site and --scope: of every site
     #[arg(long = "site", value_name = "SITE")]
     sites: Vec<Site>,
-    /// May do this, such as telemetry:read:plant-1/pump-*; may be given several times
+    /// May also send commands to all that it may read by --site; without --site and --scope: to every site
+    #[arg(long)]
+    send: bool,
+    /// May do this, such as telemetry:read:plant-1/pump-* or command:send:plant-1/pump-*; may be given several times
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<Scope>,
     /// How long the token is good
@@ -43,6 +46,25 @@ struct UserArgs {
     ttl: Duration,
     #[command(flatten)]
     key: KeyArgs,
+}
+
+impl UserArgs {
+    fn scopes(&self) -> Result<Vec<Scope>, CliError> {
+        if self.send && self.sites.is_empty() && !self.scopes.is_empty() {
+            let text =
+                "--send goes with --site; say with --scope command:send:SITE/DEVICE to whom commands may be sent";
+            return Err(CliError::Usage(text.to_owned()));
+        }
+        let rights = if self.send { &Right::ALL[..] } else { &[Right::TelemetryRead] };
+        let mut scopes = self.scopes.clone();
+        for right in rights {
+            scopes.extend(self.sites.iter().map(|site| Scope::site(*right, site.as_str())));
+        }
+        if scopes.is_empty() {
+            scopes.extend(rights.iter().map(|right| Scope::all(*right)));
+        }
+        Ok(scopes)
+    }
 }
 
 #[derive(Args)]
@@ -72,12 +94,8 @@ struct KeyArgs {
 pub(super) fn run(args: &TokenArgs) -> Result<(), CliError> {
     let (identity, ttl, key) = match &args.whom {
         Whom::User(user) => {
-            let mut scopes = user.scopes.clone();
-            scopes.extend(user.sites.iter().map(|site| Scope::read_site(site.as_str())));
-            if scopes.is_empty() {
-                scopes.push(Scope::read_all());
-            }
-            (Identity::User { name: user.name.clone(), scopes }, user.ttl, &user.key)
+            let identity = Identity::User { name: user.name.clone(), scopes: user.scopes()? };
+            (identity, user.ttl, &user.key)
         }
         Whom::Agent(agent) => {
             let identity = Identity::Agent { site: agent.site.clone(), agent: agent.name.clone() };
@@ -113,7 +131,35 @@ pub(super) fn key_fault(error: &KeyError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        token: TokenArgs,
+    }
+
+    fn scopes(typed: &[&str]) -> Result<Vec<String>, String> {
+        let words = ["lockgate", "user", "ann", "--key", "k", "--tenant", "acme"].iter().chain(typed);
+        let Whom::User(user) = Typed::try_parse_from(words).map_err(|error| error.to_string())?.token.whom else {
+            panic!("a user was typed")
+        };
+        let scopes = user.scopes().map_err(|error| error.to_string())?;
+        Ok(scopes.iter().map(Scope::to_string).collect())
+    }
+
+    #[test]
+    fn commands_are_sent_only_by_who_is_said_to() {
+        assert_eq!(scopes(&[]).unwrap(), ["telemetry:read:*/*"]);
+        assert_eq!(scopes(&["--send"]).unwrap(), ["telemetry:read:*/*", "command:send:*/*"]);
+        assert_eq!(scopes(&["--site", "a"]).unwrap(), ["telemetry:read:a/*"]);
+        assert_eq!(scopes(&["--send", "--site", "a"]).unwrap(), ["telemetry:read:a/*", "command:send:a/*"]);
+        let one = "command:send:a/pump-*";
+        assert_eq!(scopes(&["--scope", one, "--site", "a"]).unwrap(), [one, "telemetry:read:a/*"]);
+        assert!(scopes(&["--scope", one, "--send"]).unwrap_err().contains("--send goes with --site"));
+    }
 
     #[test]
     fn who_names_the_wrong_key_file_is_told_where_the_right_one_is() {
