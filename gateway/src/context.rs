@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::attendance::{Attendance, Place};
 use crate::backbone::Backbone;
+use crate::commands::Desk;
 use crate::config::Config;
 use crate::edge_session::Alarms;
 use crate::lines::Lines;
@@ -25,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) backbone: Arc<dyn Backbone>,
     pub(crate) rooms: RoomsHandle,
     pub(crate) attendance: Attendance,
+    pub(crate) desk: Desk,
     pub(crate) neighbours: Neighbours,
     pub(crate) alarms: Alarms,
     pub(crate) lines: Arc<Lines>,

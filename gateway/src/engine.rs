@@ -81,7 +81,11 @@ fn redis_options(config: &Config, redis: &RedisConfig, clock: &Clock) -> anyhow:
 }
 
 fn retention(config: &Config) -> Retention {
-    Retention { age: Some(config.retention.age), room_bytes_max: Some(config.retention.bytes) }
+    Retention {
+        age: Some(config.retention.age),
+        room_bytes_max: Some(config.retention.bytes),
+        commands: Some(config.retention.commands),
+    }
 }
 
 fn shared_clock(clock: &Clock) -> crate::backbone::Clock {

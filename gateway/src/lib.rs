@@ -27,6 +27,8 @@ mod start;
 
 mod edge_session;
 
+mod commands;
+
 pub mod backbone;
 
 pub mod room;

@@ -59,6 +59,8 @@ pub enum Counter {
     ClientOverruns,
     /// Subscribers that fell so far behind that entries were skipped and told as lagged.
     ClientLagged,
+    /// Commands that came to stand somewhere, with the word of their state.
+    Commands(&'static str),
     /// Requests from clients.
     ClientRequests,
     /// Requests answered by an error.
@@ -158,6 +160,7 @@ impl Counter {
             Counter::SessionsClosed(kind, code) => {
                 metrics::counter!(name, "kind" => kind.as_str(), "code" => code).increment(n);
             }
+            Counter::Commands(state) => metrics::counter!(name, "state" => state).increment(n),
             _ => metrics::counter!(name).increment(n),
         }
     }
@@ -193,6 +196,7 @@ impl Counter {
             Counter::ClientEntries => "lockgate_gateway_client_entries_total",
             Counter::ClientOverruns => "lockgate_gateway_client_overruns_total",
             Counter::ClientLagged => "lockgate_gateway_client_lagged_total",
+            Counter::Commands(_) => "lockgate_gateway_commands_total",
             Counter::ClientRequests => "lockgate_gateway_client_requests_total",
             Counter::ClientErrors => "lockgate_gateway_client_errors_total",
         }

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::attendance::{Attendance, AttendanceTask};
 use crate::backbone::{Backbone, Health};
 use crate::certificates::{self, CertificatesError};
+use crate::commands::{Desk, SweepTask};
 use crate::config::Config;
 use crate::context::Context;
 use crate::drain;
@@ -79,6 +80,7 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
     let context = Context {
         config: Arc::clone(&config),
         attendance: attendance(&parts.backbone, instance, parts.clock.clone(), supervisor),
+        desk: desk(&parts.backbone, supervisor),
         neighbours: Neighbours::start(&parts.backbone, instance, &config.server, supervisor),
         backbone: parts.backbone,
         rooms,
@@ -135,6 +137,17 @@ fn attendance(backbone: &Arc<dyn Backbone>, instance: InstanceId, clock: Clock, 
         Ok(())
     });
     attendance
+}
+
+/// Takes commands from now on, and ends those that are overdue.
+fn desk(backbone: &Arc<dyn Backbone>, supervisor: &Supervisor) -> Desk {
+    let desk = Desk::new(Arc::clone(backbone), supervisor.clone());
+    let task = SweepTask { desk: desk.clone() };
+    supervisor.spawn("overdue commands", |stop| async move {
+        task.run(stop).await;
+        Ok(())
+    });
+    desk
 }
 
 /// Accepts for as long as there are sessions, also while they are being sent away: whoever probes us then hears why

@@ -11,7 +11,10 @@
 //! * A **feed** carries what was committed, in the order of the log, after the commit, or says that it lagged.
 //! * A **snapshot**'s position is never newer than its shadows.
 //! * Who is in a room is one **book** of all instances' sheets: each coming and each leaving is one entry.
+//! * The **commands** of an agent are a book as well: it is written as a whole, with the entries that tell of it, and
+//!   only if it is still as it was read.
 
+mod commands;
 mod crowds;
 pub mod embedded;
 mod feed;
@@ -30,12 +33,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lockgate_proto::attendance::{Present, Sheet};
+use lockgate_proto::command::{CommandId, Kept};
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::Position;
 use lockgate_proto::seq::Epoch;
 use tokio::sync::watch;
 
+pub use commands::{
+    BookRead, BookVersion, BookWrite, BookWritten, CommandFeed, CommandFeedItem, CommandNews, CommandPage,
+    CommandsWanted, HistoryPlace, Holder, StateWanted,
+};
 pub use feed::{Feed, FeedItem};
 pub use lockgate_proto::entry::EntryKind;
 pub use lockgate_proto::link::gateway::{NewEntry, ShadowUpdate, Step};
@@ -114,6 +122,36 @@ pub trait Backbone: Send + Sync + 'static {
 
     /// Gives up, in all rooms, what instances said that are heard of no more.
     async fn expire_attendance(&self) -> Result<(), BackboneError>;
+
+    /// What the book says: its mark, its open commands, and `ids`, wherever they stand.
+    async fn book(&self, _room: &RoomId, _holder: &Holder, _ids: &[CommandId]) -> Result<BookRead, BackboneError> {
+        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
+    }
+
+    /// Writes what became of books, the room's entries with it, if none of them has changed since it was read.
+    async fn write_book(&self, _room: &RoomId, _write: &BookWrite) -> Result<BookWritten, BackboneError> {
+        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
+    }
+
+    /// One command; `None` where there never was one of this id, or it was forgotten.
+    async fn command(&self, _room: &RoomId, _id: &CommandId) -> Result<Option<Kept>, BackboneError> {
+        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
+    }
+
+    /// The commands of the room, the newest first.
+    async fn commands(&self, _room: &RoomId, _wanted: &CommandsWanted) -> Result<CommandPage, BackboneError> {
+        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
+    }
+
+    /// Books of any room in which a command waits whose deadline has passed, `max` at most.
+    async fn overdue(&self, _max: usize) -> Result<Vec<(RoomId, Holder)>, BackboneError> {
+        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
+    }
+
+    /// What changes in the room's books from now on.
+    async fn command_feed(&self, _room: &RoomId) -> Result<CommandFeed, BackboneError> {
+        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
+    }
 
     /// Says that an instance is there, for so long; without a lease, that it is there no more.
     async fn announce(&self, _instance: &Instance, _lease: Duration) -> Result<(), BackboneError> {

@@ -16,13 +16,15 @@ use lockgate_runtime::dial::GatewayUrl;
 /// The world's time, as the gateway knows it.
 pub type Clock = Arc<dyn Fn() -> UnixMicros + Send + Sync>;
 
-/// How long a room's log is kept. Its newest entry always stays.
+/// How long a room's log and its commands are kept. The newest entry always stays, and so do open commands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// Entries that were received longer ago go; `None`: age does not matter.
     pub age: Option<Duration>,
     /// Bytes of entries that one room may have; the oldest beyond go. `None`: as many as there come.
     pub room_bytes_max: Option<u64>,
+    /// Commands that ended longer ago go, once their deadline has passed as well; `None`: they stay.
+    pub commands: Option<Duration>,
 }
 
 /// What became of a request for an agent's ledger.

@@ -55,7 +55,7 @@ pub struct Config {
     pub presence: PresenceConfig,
     /// What one site may take up.
     pub limits: LimitsConfig,
-    /// How long the backbone keeps entries.
+    /// How long the backbone keeps entries and commands.
     pub retention: RetentionConfig,
     /// The backbone that gateways share; without one, the embedded one.
     pub redis: Option<RedisConfig>,
@@ -153,6 +153,8 @@ pub struct RetentionConfig {
     pub age: Duration,
     /// The oldest entries are dropped when a room's log is larger than this.
     pub bytes: u64,
+    /// Commands that ended longer ago are forgotten.
+    pub commands: Duration,
 }
 
 impl Default for Config {
@@ -189,7 +191,7 @@ impl Default for Config {
             },
             presence: PresenceConfig { agents: true, users: true },
             limits: LimitsConfig { devices_per_site: DEVICES_PER_ROOM_MAX },
-            retention: RetentionConfig { age: 30 * DAY, bytes: 1_024 * MIB },
+            retention: RetentionConfig { age: 30 * DAY, bytes: 1_024 * MIB, commands: 30 * DAY },
             redis: None,
         }
     }
@@ -249,7 +251,9 @@ impl Config {
         let retention = root.section("retention", |table| {
             let age = table.or("age", default.retention.age, |item| item.duration(MINUTE..=36_500 * DAY));
             let bytes = table.or("bytes", default.retention.bytes, |item| item.bytes(MIB..=MIB * MIB));
-            Some(RetentionConfig { age, bytes })
+            let commands =
+                table.or("commands", default.retention.commands, |item| item.duration(MINUTE..=36_500 * DAY));
+            Some(RetentionConfig { age, bytes, commands })
         });
         let redis = if root.has("redis") { Some(root.section("redis", RedisConfig::check)?) } else { None };
         Some(Config {

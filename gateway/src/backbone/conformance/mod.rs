@@ -5,6 +5,7 @@
 
 pub(crate) mod agent;
 mod attendance;
+mod commands;
 mod faults;
 mod feeds;
 mod logs;
@@ -21,6 +22,7 @@ use lockgate_proto::time::UnixMicros;
 use super::Backbone;
 
 pub(crate) use attendance::*;
+pub(crate) use commands::*;
 pub(crate) use faults::*;
 pub(crate) use feeds::*;
 pub(crate) use logs::*;
@@ -41,6 +43,8 @@ pub(crate) struct Keep {
     pub(crate) age: Option<Duration>,
     /// As [`Retention::room_bytes_max`](super::Retention::room_bytes_max).
     pub(crate) room_bytes_max: Option<u64>,
+    /// As [`Retention::commands`](super::Retention::commands).
+    pub(crate) commands: Option<Duration>,
 }
 
 /// One store of its own, and what can happen to it.
@@ -118,6 +122,22 @@ macro_rules! conformance_suite {
             a_step_whose_answer_was_lost_can_be_asked_again_after_a_crash,
             a_store_that_refuses_leaves_nothing_half_done_and_recovers,
             a_store_put_back_shows_it,
+        );
+    };
+    (commands $make:path) => {
+        conformance_suite!(@cases $make:
+            a_book_is_written_only_as_it_was_read,
+            a_command_comes_back_as_it_was_stored,
+            a_book_holds_what_is_open_and_what_is_asked_for,
+            one_id_is_one_command_in_whatever_book,
+            a_command_goes_over_to_another_book_in_one_write,
+            gateways_that_write_to_one_book_lose_nothing,
+            who_follows_a_rooms_commands_hears_what_was_stored,
+            overdue_books_are_found_until_their_waits_have_ended,
+            the_history_of_commands_is_paged_and_stays_in_place,
+            ended_commands_are_forgotten_and_open_ones_stay,
+            a_store_put_back_is_not_the_book_that_was_read,
+            a_store_that_refuses_keeps_its_books_as_they_were,
         );
     };
     (@cases $make:path: $($case:ident,)+) => {

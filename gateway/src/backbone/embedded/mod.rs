@@ -9,6 +9,7 @@
 //! compare-and-set are safe because one thread does them all. The queue is bounded; whoever finds it full waits.
 
 mod attendance;
+mod commands;
 mod feeds;
 mod log;
 mod reader;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lockgate_proto::attendance::{Present, Sheet};
+use lockgate_proto::command::{CommandId, Kept};
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::limits::ATTENDANCE_LEASE;
@@ -38,8 +40,9 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::stamps::Stamps;
 use super::{
-    Backbone, BackboneError, Clock, DevicePage, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry,
-    NewEntry, Opened, PageWanted, Random, ReadLimit, Retention, Selection, Snapshot, Step, Stepped, Wanted,
+    Backbone, BackboneError, BookRead, BookWrite, BookWritten, Clock, CommandFeed, CommandPage, CommandsWanted,
+    DevicePage, DeviceShadow, DeviceSummary, Feed, Health, Holder, LogRead, LoggedEntry, NewEntry, Opened, PageWanted,
+    Random, ReadLimit, Retention, Selection, Snapshot, Step, Stepped, Wanted,
 };
 use crate::limits::DEVICES_PER_ROOM_MAX;
 use crate::metrics::Counter;
@@ -55,6 +58,9 @@ const QUEUE_PLACES: usize = 1_024;
 
 /// See [`QUEUE_PLACES`].
 const PLACE_BYTES: usize = 64 * 1024;
+
+/// What a command takes in memory, about.
+const COMMAND_BYTES: usize = 1_024;
 
 /// What an embedded backbone needs.
 pub struct EmbeddedOptions {
@@ -99,6 +105,7 @@ pub struct EmbeddedBackbone {
     places: Arc<Semaphore>,
     readers: Readers,
     health: watch::Receiver<Health>,
+    clock: Clock,
 }
 
 impl EmbeddedBackbone {
@@ -108,6 +115,7 @@ impl EmbeddedBackbone {
         let store = folder.open_writer()?;
         let readers = Readers::open(folder.clone()).map_err(|source| folder.refusal(source))?;
         let (requests, queue) = mpsc::channel();
+        let clock = Arc::clone(&options.clock);
         let (health_told, health) = watch::channel(Health::Up);
         let writer = Writer {
             store,
@@ -125,7 +133,7 @@ impl EmbeddedBackbone {
             .name("backbone-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(|source| OpenError::Thread { source })?;
-        Ok(EmbeddedBackbone { requests, places: Arc::new(Semaphore::new(QUEUE_PLACES)), readers, health })
+        Ok(EmbeddedBackbone { requests, places: Arc::new(Semaphore::new(QUEUE_PLACES)), readers, health, clock })
     }
 
     /// Finishes what is queued, moves everything into the database file and frees the folder.
@@ -293,6 +301,36 @@ impl Backbone for EmbeddedBackbone {
 
     async fn expire_attendance(&self) -> Result<(), BackboneError> {
         self.call(0, Request::ExpireAttendance).await
+    }
+
+    async fn book(&self, room: &RoomId, holder: &Holder, ids: &[CommandId]) -> Result<BookRead, BackboneError> {
+        let (room, holder, ids, clock) = (room.clone(), holder.clone(), ids.to_vec(), Arc::clone(&self.clock));
+        self.readers.read(move |store| commands::book(store, &room, &holder, &ids, clock())).await
+    }
+
+    async fn write_book(&self, room: &RoomId, write: &BookWrite) -> Result<BookWritten, BackboneError> {
+        // The bytes of a command are bounded, and each makes an entry at most.
+        let bytes = (write.commands.len() + write.news.len()) * COMMAND_BYTES;
+        self.call(bytes, |reply| Request::WriteBook(room.clone(), write.clone(), reply)).await
+    }
+
+    async fn command(&self, room: &RoomId, id: &CommandId) -> Result<Option<Kept>, BackboneError> {
+        let (room, id) = (room.clone(), id.clone());
+        self.readers.read(move |store| commands::command(store, &room, &id)).await
+    }
+
+    async fn commands(&self, room: &RoomId, wanted: &CommandsWanted) -> Result<CommandPage, BackboneError> {
+        let (room, wanted) = (room.clone(), wanted.clone());
+        self.readers.read(move |store| commands::page(store, &room, &wanted)).await
+    }
+
+    async fn overdue(&self, max: usize) -> Result<Vec<(RoomId, Holder)>, BackboneError> {
+        let now = (self.clock)();
+        self.readers.read(move |store| commands::overdue(store, now, max)).await
+    }
+
+    async fn command_feed(&self, room: &RoomId) -> Result<CommandFeed, BackboneError> {
+        self.call(0, |reply| Request::FollowCommands(room.clone(), reply)).await
     }
 
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError> {

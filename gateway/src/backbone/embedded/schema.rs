@@ -8,7 +8,9 @@ pub(super) const APPLICATION_ID: i32 = 0x4c6b_4774;
 /// The i-th brings a file from version i to i+1. Never changed once released; new ones are added at the end.
 ///
 /// `log.bytes_through` sums the bytes of all entries up to and with the row, trimmed ones included: the size of
-/// any stretch of a log is the difference of two rows. `shadows.metrics` is described in `shadows.rs`.
+/// any stretch of a log is the difference of two rows. `commands.agent` is empty for a device that no agent has
+/// announced; `waits` is 1 until the command has ended or is overdue.
+/// `shadows.metrics` is described in `shadows.rs`.
 const MIGRATIONS: &[&str] = &[
     "
 CREATE TABLE rooms (
@@ -60,6 +62,35 @@ CREATE TABLE attendance (
     room INTEGER PRIMARY KEY,
     book BLOB NOT NULL
 ) STRICT;
+",
+    "
+CREATE TABLE command_books (
+    room INTEGER NOT NULL,
+    agent TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    mark BLOB NOT NULL,
+    PRIMARY KEY (room, agent)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE commands (
+    row INTEGER PRIMARY KEY,
+    room INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    device TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    state TEXT NOT NULL,
+    accepted_at INTEGER NOT NULL,
+    deadline INTEGER NOT NULL,
+    waits INTEGER NOT NULL,
+    ended_at INTEGER,
+    kept BLOB NOT NULL,
+    UNIQUE (room, id)
+) STRICT;
+CREATE INDEX commands_open ON commands (room, agent) WHERE ended_at IS NULL;
+CREATE INDEX commands_waiting ON commands (deadline) WHERE waits;
+CREATE INDEX commands_ended ON commands (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX commands_by_age ON commands (room, accepted_at, id);
+CREATE INDEX commands_by_device ON commands (room, device, accepted_at, id);
 ",
 ];
 

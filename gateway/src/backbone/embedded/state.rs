@@ -11,6 +11,7 @@ use lockgate_proto::position::Position;
 use lockgate_proto::seq::Epoch;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::commands::CommandFeeds;
 use super::feeds::Feeds;
 use super::shadows::Shadows;
 use super::{log, shadows, store};
@@ -96,8 +97,9 @@ pub(super) struct State {
     rooms: HashMap<RoomId, Room>,
     ledgers: HashMap<AgentId, LedgerRow>,
     shadows: Shadows,
-    stamps: Stamps,
+    pub(super) stamps: Stamps,
     feeds: Feeds,
+    pub(super) command_feeds: CommandFeeds,
     crowds: Crowds,
     pub(super) attendance_lease: Duration,
 }
@@ -110,6 +112,7 @@ impl State {
             shadows: Shadows::new(devices_max),
             stamps,
             feeds: Feeds::default(),
+            command_feeds: CommandFeeds::default(),
             crowds: Crowds::new(devices_max),
             attendance_lease,
         }
@@ -222,6 +225,7 @@ impl State {
 
     pub(super) fn committed(&mut self) {
         self.feeds.publish();
+        self.command_feeds.publish();
         self.crowds.committed();
         if self.rooms.len() > KEPT_MAX {
             self.rooms.clear();
@@ -233,6 +237,7 @@ impl State {
 
     pub(super) fn rolled_back(&mut self) {
         self.feeds.drop_held();
+        self.command_feeds.drop_held();
         self.crowds.rolled_back();
         self.rooms.clear();
         self.ledgers.clear();

@@ -15,7 +15,7 @@ const DATABASE_FILE: &str = "gateway.db";
 const LOCK_FILE: &str = "gateway.lock";
 
 /// Statements that a connection keeps compiled.
-const STATEMENTS_KEPT: usize = 32;
+const STATEMENTS_KEPT: usize = 64;
 
 /// A write-ahead log that a reader has let grow beyond this is cut to it.
 const JOURNAL_BYTES_KEPT: i64 = 64 * 1024 * 1024;

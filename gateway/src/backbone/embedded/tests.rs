@@ -32,7 +32,7 @@ pub(super) fn options(folder: &Path, keep: Keep, now: &Arc<AtomicI64>) -> Embedd
         Ok(())
     });
     EmbeddedOptions {
-        retention: Retention { age: keep.age, room_bytes_max: keep.room_bytes_max },
+        retention: Retention { age: keep.age, room_bytes_max: keep.room_bytes_max, commands: keep.commands },
         // Tests say themselves when it is time.
         maintenance_interval: Duration::from_secs(3_600),
         busy_timeout: Duration::from_millis(20),
@@ -128,3 +128,4 @@ pub(super) fn refused(result: Result<EmbeddedBackbone, OpenError>) -> OpenError 
 }
 
 conformance_suite!(FileWorld::make);
+conformance_suite!(commands FileWorld::make);

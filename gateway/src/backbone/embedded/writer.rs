@@ -13,10 +13,14 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
+use super::commands;
 use super::retention::{self, Horizon};
 use super::state::{OpenRequest, State, StepRequest, WriteError};
 use super::store::{FileId, Folder, FolderLock, meaning};
-use crate::backbone::{BackboneError, Clock, Feed, Health, NewEntry, Opened, Retention, Stepped};
+use crate::backbone::commands::Forgotten;
+use crate::backbone::{
+    BackboneError, BookWrite, BookWritten, Clock, CommandFeed, Feed, Health, NewEntry, Opened, Retention, Stepped,
+};
 
 /// LIMIT: one transaction takes at most so many requests; the others are the next one's.
 const GROUP_REQUESTS_MAX: usize = 1_024;
@@ -45,6 +49,8 @@ pub(super) enum Request {
     Append(RoomId, Vec<NewEntry>, Reply<()>),
     Attend(RoomId, Sheet, Reply<()>),
     ExpireAttendance(Reply<()>),
+    WriteBook(RoomId, BookWrite, Reply<BookWritten>),
+    FollowCommands(RoomId, Reply<CommandFeed>),
     Subscribe(RoomId, Reply<Feed>),
     /// All retention that is due, and a checkpoint.
     Maintain(Reply<()>),
@@ -81,6 +87,7 @@ pub(super) struct Writer {
 enum Answer {
     Step(Reply<Stepped>, Result<Stepped, BackboneError>),
     Open(Reply<Opened>, Result<Opened, BackboneError>),
+    Book(Reply<BookWritten>, Result<BookWritten, BackboneError>),
     Other(Reply<()>, Result<(), BackboneError>),
 }
 
@@ -126,10 +133,14 @@ impl Writer {
                 | Request::Open(..)
                 | Request::Append(..)
                 | Request::Attend(..)
+                | Request::WriteBook(..)
                 | Request::ExpireAttendance(..) => next = self.write_group(request),
                 Request::Subscribe(room, reply) => {
                     let feed = self.state.subscribe(&self.store, &room).map_err(|failure| meaning(&failure));
                     drop(reply.send(feed));
+                }
+                Request::FollowCommands(room, reply) => {
+                    drop(reply.send(Ok(self.state.command_feeds.subscribe(&room))));
                 }
                 Request::Maintain(reply) => {
                     let done = self.trim_all().map_err(|failure| meaning(&failure));
@@ -182,6 +193,12 @@ impl Writer {
                     let now = (self.clock)();
                     let result = self.attempt(&mut outcome, |state, store| state.expire_attendance(store, now).map(Ok));
                     answers.push(Answer::Other(reply, result));
+                }
+                Request::WriteBook(room, write, reply) => {
+                    entries += write.news.len();
+                    let result =
+                        self.attempt(&mut outcome, |state, store| state.write_book(store, &room, write).map(Ok));
+                    answers.push(Answer::Book(reply, result));
                 }
                 other => {
                     behind = Some(other);
@@ -248,6 +265,7 @@ impl Writer {
             match answer {
                 Answer::Step(reply, result) => drop(reply.send(failed.clone().map_or(result, Err))),
                 Answer::Open(reply, result) => drop(reply.send(failed.clone().map_or(result, Err))),
+                Answer::Book(reply, result) => drop(reply.send(failed.clone().map_or(result, Err))),
                 Answer::Other(reply, result) => drop(reply.send(failed.clone().map_or(result, Err))),
             }
         }
@@ -310,12 +328,15 @@ impl Writer {
         }
     }
 
-    /// One slice of every room; says whether any has more to drop.
+    /// One slice of every room, and one of the commands; says whether any has more to drop.
     fn trim_slices(&mut self) -> rusqlite::Result<bool> {
         let horizon = self.horizon();
         let mut more = false;
         for room in retention::rooms(&self.store)? {
             more |= retention::trim_slice(&self.store, room, horizon)?;
+        }
+        if let Some(kept_for) = self.retention.commands {
+            more |= commands::forget_slice(&self.store, Forgotten::new((self.clock)(), kept_for))?;
         }
         Ok(more)
     }

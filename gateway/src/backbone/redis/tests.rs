@@ -40,7 +40,7 @@ fn options(url: &str, keep: Keep, now: &Arc<AtomicI64>) -> RedisOptions {
         Ok(())
     });
     RedisOptions {
-        retention: Retention { age: keep.age, room_bytes_max: keep.room_bytes_max },
+        retention: Retention { age: keep.age, room_bytes_max: keep.room_bytes_max, commands: keep.commands },
         // Tests say themselves when it is time.
         maintenance_interval: Duration::from_secs(3_600),
         attendance_lease: LEASE,

@@ -159,7 +159,7 @@ async fn a_step_is_whole_or_not_at_all_where_memory_ends() {
 async fn retention_makes_room_in_a_redis_that_is_full() {
     let place = TempDir::new().unwrap();
     let redis = start(place.path());
-    let keep = Keep { age: None, room_bytes_max: Some(20_000) };
+    let keep = Keep { room_bytes_max: Some(20_000), ..Keep::default() };
     let engine = open(&redis, keep, &Arc::new(AtomicI64::new(0))).await;
     let backbone: Arc<dyn Backbone> = Arc::new(engine.clone());
     let mut agent = Agent::open(&backbone, &room("plant"), "pi", 1).await;
