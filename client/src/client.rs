@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lockgate_proto::attendance::Present;
+use lockgate_proto::command::CommandId;
 use lockgate_proto::gateways::{Attempt, Gateways, Trouble};
 use lockgate_proto::ids::{DeviceName, Site, Tenant};
 use lockgate_proto::wire;
@@ -18,6 +19,8 @@ use crate::connection::Connection;
 use crate::convert;
 use crate::error::{ClientError, Disposition};
 use crate::event::{AgentLoss, DeviceShadow, DeviceSummary, SubscribeOptions};
+use crate::order::{CommandStatus, CommandsWanted, Order, OrderStatus};
+use crate::sent::Sent;
 use crate::subscription::Subscription;
 use crate::token_source::TokenSource;
 
@@ -27,6 +30,9 @@ const SUBPROTOCOL: &str = "lockgate.client.v1";
 
 /// Devices that are asked for at a time.
 const PAGE_DEVICES: u32 = 1_000;
+
+/// Commands that are asked for at a time.
+const PAGE_COMMANDS: u32 = 100;
 
 /// How to reach a gateway.
 #[derive(Clone, Debug)]
@@ -110,6 +116,18 @@ impl Door {
     pub(crate) fn go_away(&mut self, reconnect_after: Duration, gateways: &[String]) {
         let urls = gateways.iter().filter_map(|url| url.parse().ok());
         self.gateways.go_away(reconnect_after, urls.filter(|url: &GatewayUrl| url.is_secure() || !self.is_secure));
+    }
+
+    /// A connection that this token was shown on ended so: what next; `None`: nothing, it would end so again.
+    pub(crate) fn again(&mut self, error: &ClientError, shown: &str) -> Option<Attempt<GatewayUrl>> {
+        let disposition = error.disposition();
+        let is_new_token = || self.token.token().is_ok_and(|token| token != shown);
+        let trouble = match disposition.trouble() {
+            Some(trouble) => trouble,
+            None if disposition == Disposition::NewToken && is_new_token() => Trouble::Passing,
+            None => return None,
+        };
+        Some(self.ended(trouble))
     }
 
     /// There is no connection any more, or none yet: what next.
@@ -196,6 +214,55 @@ impl Client {
             Body::Loss(reply) => reply.agents.into_iter().map(convert::loss).collect(),
             _ => Err(ClientError::WrongAnswer),
         }
+    }
+
+    /// Where a command stands, or a group of commands.
+    pub async fn command(&mut self, site: &Site, id: &CommandId) -> Result<OrderStatus, ClientError> {
+        let (site, id) = (site.as_str().to_owned(), id.as_str().to_owned());
+        let request = Request::GetCommand(wire::GetCommand { site, id, follow: false });
+        convert::order_status(self.connection.ask(request).await?)?.ok_or(ClientError::WrongAnswer)
+    }
+
+    /// Commands of a site, the newest first, as far as the token lets see them.
+    pub async fn commands(&mut self, wanted: &CommandsWanted) -> Result<Vec<CommandStatus>, ClientError> {
+        let (mut commands, mut after) = (Vec::new(), String::new());
+        while commands.len() < wanted.count_max {
+            let left = wanted.count_max - commands.len();
+            let request = wire::ListCommands {
+                site: wanted.site.as_str().to_owned(),
+                device: wanted.device.as_ref().map_or_else(String::new, |device| device.as_str().to_owned()),
+                state: wanted.state.clone().unwrap_or_default(),
+                group: wanted.group.as_ref().map_or_else(String::new, |group| group.as_str().to_owned()),
+                after: after.clone(),
+                limit: u32::try_from(left).unwrap_or(u32::MAX).min(PAGE_COMMANDS),
+            };
+            let Body::CommandList(list) = self.connection.ask(Request::ListCommands(request)).await? else {
+                return Err(ClientError::WrongAnswer);
+            };
+            for command in list.commands {
+                commands.extend(convert::command_status(command)?);
+            }
+            if list.next.is_empty() {
+                break;
+            }
+            if list.next == after {
+                return Err(ClientError::WrongAnswer);
+            }
+            after = list.next;
+        }
+        Ok(commands)
+    }
+
+    /// Takes a command back, or all of a group. Its agent may have to be asked: then the status says so.
+    pub async fn cancel(&mut self, site: &Site, id: &CommandId) -> Result<OrderStatus, ClientError> {
+        let (site, id) = (site.as_str().to_owned(), id.as_str().to_owned());
+        let request = Request::CancelCommand(wire::CancelCommand { site, id });
+        convert::order_status(self.connection.ask(request).await?)?.ok_or(ClientError::WrongAnswer)
+    }
+
+    /// Sends a command over this connection, and the same one over others when it breaks.
+    pub fn send(self, order: Order) -> Sent {
+        Sent::begin(self.door, self.connection, self.token, order)
     }
 
     /// Subscribes over this connection, and over others when it breaks.

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use lockgate_proto::ids::Tenant;
+use lockgate_proto::time::UnixMicros;
 use lockgate_proto::wire;
 use lockgate_proto::wire::client_frame::Request;
 use lockgate_proto::wire::server_frame::Body;
 use lockgate_runtime::dial::Dialer;
 use lockgate_runtime::link::{Link, Received};
 use prost::Message as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::error::{ClientError, ErrorCode, Refusal};
 
@@ -21,21 +22,31 @@ pub(crate) struct Connection {
     last_id: u32,
     /// Whose sites these are, if the gateway says so.
     pub(crate) tenant: Option<Tenant>,
+    /// The gateway's time, and when it came.
+    time: (UnixMicros, Instant),
 }
 
 impl Connection {
     /// Connects and shows the token.
     pub(crate) async fn open(dialer: &Dialer, token: &str, client: &str) -> Result<Connection, ClientError> {
         let link = dialer.dial(None).await?;
-        let mut connection = Connection { link, last_id: 0, tenant: None };
+        let time = (UnixMicros(0), Instant::now());
+        let mut connection = Connection { link, last_id: 0, tenant: None, time };
         let connect = wire::Connect { token: token.to_owned(), client: client.to_owned() };
         match connection.ask(Request::Connect(connect)).await? {
             Body::Connected(connected) => {
                 connection.tenant = Tenant::new(connected.tenant).ok();
+                connection.time = (UnixMicros(connected.server_time_us), Instant::now());
                 Ok(connection)
             }
             _ => Err(ClientError::WrongAnswer),
         }
+    }
+
+    /// The gateway's time: this one's clock may be wrong. Too early by as long as the answer travelled.
+    pub(crate) fn server_time(&self) -> UnixMicros {
+        let (then, came) = self.time;
+        then.offset_by(i64::try_from(came.elapsed().as_micros()).unwrap_or(i64::MAX))
     }
 
     /// Sends a request; gives the id that its answer will carry.

@@ -2,8 +2,10 @@
 //! sees the wire.
 
 use lockgate_proto::attendance::Present;
+use lockgate_proto::command::CommandId;
 use lockgate_proto::convert::{
-    ConvertError, attendee_from_wire, entry_from_wire, gap_from_wire, instant_from_wire, reason_from_wire,
+    ConvertError, attendee_from_wire, command_from_wire, command_update_from_wire, entry_from_wire, gap_from_wire,
+    instant_from_wire, reason_from_wire,
 };
 use lockgate_proto::entry::{AgentGap, Entry, EntryBody};
 use lockgate_proto::gap::GapReason;
@@ -15,9 +17,11 @@ use lockgate_proto::record::Telemetry;
 use lockgate_proto::time::UnixMicros;
 use lockgate_proto::wire;
 use lockgate_proto::wire::entry::Body;
+use lockgate_proto::wire::server_frame;
 
 use crate::error::ClientError;
 use crate::event::{AgentLoss, DeviceShadow, DeviceSummary, NotRecovered, ShadowMetric, Snapshot};
+use crate::order::{CommandStatus, GroupStatus, OrderStatus};
 
 pub(crate) fn position(position: Option<wire::Position>) -> Result<Position, ClientError> {
     let position = position.ok_or(ConvertError::Missing { field: "position" })?;
@@ -124,6 +128,34 @@ pub(crate) fn loss(loss: wire::AgentLoss) -> Result<AgentLoss, ClientError> {
     Ok(AgentLoss { agent, totals, gaps })
 }
 
+/// Where something stands that was ordered. `None`: in a state that a later version knows, or something else was told.
+pub(crate) fn order_status(body: server_frame::Body) -> Result<Option<OrderStatus>, ClientError> {
+    Ok(match body {
+        server_frame::Body::Command(status) => {
+            command_status(status)?.map(|status| OrderStatus::Command(Box::new(status)))
+        }
+        server_frame::Body::Group(status) => Some(OrderStatus::Group(group_status(status)?)),
+        _ => None,
+    })
+}
+
+/// Where a command stands. `None`: in a state that a later version knows.
+pub(crate) fn command_status(status: wire::CommandStatus) -> Result<Option<CommandStatus>, ClientError> {
+    let now = status.now.ok_or(ConvertError::Missing { field: "now" })?;
+    let Some(now) = command_update_from_wire(now)? else { return Ok(None) };
+    let ordered = match status.command {
+        Some(command) => Some((command_from_wire(command)?, UnixMicros(status.accepted_at_us))),
+        None => None,
+    };
+    Ok(Some(CommandStatus { now, ordered, cancel_asked: status.cancel_asked }))
+}
+
+fn group_status(status: wire::GroupStatus) -> Result<GroupStatus, ClientError> {
+    let id = CommandId::new(status.id).map_err(|source| ConvertError::CommandId { field: "group.id", source })?;
+    let counts = status.counts.into_iter().map(|count| (count.state, count.commands)).collect();
+    Ok(GroupStatus { id, members: status.members, ended: status.ended, over: status.over, counts })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -144,6 +176,8 @@ mod tests {
             let _loss = parsed(&bytes).map(loss);
             let _present = parsed(&bytes).map(present);
             let _entry = parsed(&bytes).map(entry);
+            let _command = parsed(&bytes).map(command_status);
+            let _group = parsed(&bytes).map(group_status);
             let _frame = parsed::<wire::ServerFrame>(&bytes);
         }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use lockgate_proto::command::CommandId;
 use lockgate_proto::convert::ConvertError;
 use lockgate_proto::ids::NameError;
 use lockgate_proto::link::close::CloseCode;
@@ -104,6 +105,17 @@ pub enum ClientError {
         /// How long was waited.
         after: Duration,
     },
+    /// A command's deadline has passed, and no gateway could be asked what became of it.
+    #[error(
+        "the deadline of command {id} has passed, and no gateway has said what became of it{}; \
+         `lockgate commands` tells once one can be reached", if *answered { "" } else { ", nor that it was taken" }
+    )]
+    NotTold {
+        /// Which.
+        id: CommandId,
+        /// Whether a gateway had taken it.
+        answered: bool,
+    },
     /// Entries do not follow the position reached: they must be asked for again.
     #[error("the entries that came do not follow those before")]
     DoesNotFollow,
@@ -147,7 +159,7 @@ impl ClientError {
                     _,
                 ) => Disposition::GiveUp,
             },
-            ClientError::Tls(_) | ClientError::Token(_) => Disposition::GiveUp,
+            ClientError::Tls(_) | ClientError::Token(_) | ClientError::NotTold { .. } => Disposition::GiveUp,
             ClientError::Link(_)
             | ClientError::Decode(_)
             | ClientError::Convert(_)
@@ -183,6 +195,7 @@ impl ClientError {
             | ClientError::Convert(_)
             | ClientError::Name(_)
             | ClientError::WrongAnswer
+            | ClientError::NotTold { .. }
             | ClientError::DoesNotFollow => false,
         }
     }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use lockgate_proto::convert::kind_to_wire;
-use lockgate_proto::gateways::{Attempt, Trouble};
+use lockgate_proto::gateways::Attempt;
 use lockgate_proto::ids::Site;
 use lockgate_proto::position::{Offset, Position};
 use lockgate_proto::resume::{RoomProgress, Verdict};
@@ -21,7 +21,7 @@ use crate::GatewayUrl;
 use crate::client::Door;
 use crate::connection::{ANSWER_TIMEOUT, Connection, answered};
 use crate::convert;
-use crate::error::{ClientError, Disposition};
+use crate::error::ClientError;
 use crate::event::{Event, Start, SubscribeOptions};
 
 /// A subscription of one room.
@@ -323,6 +323,10 @@ impl Subscription {
             | Body::Shadow(_)
             | Body::Loss(_)
             | Body::PresenceList(_)
+            | Body::Command(_)
+            | Body::Group(_)
+            | Body::CommandList(_)
+            | Body::Unfollowed(_)
             | Body::Conflated(_) => Ok(()),
         }
     }
@@ -362,14 +366,7 @@ impl Subscription {
 
     /// The connection is of no more use: plans the next one, or gives up.
     fn lost(&mut self, error: ClientError) -> Result<(), ClientError> {
-        let disposition = error.disposition();
-        let is_new_token = || self.door.token.token().is_ok_and(|token| token != self.token);
-        let trouble = match disposition.trouble() {
-            Some(trouble) => trouble,
-            None if disposition == Disposition::NewToken && is_new_token() => Trouble::Passing,
-            None => return Err(error),
-        };
-        let attempt = self.door.ended(trouble);
+        let Some(attempt) = self.door.again(&error, &self.token) else { return Err(error) };
         let retry_in = attempt.delay;
         self.phase = Phase::Waiting(Instant::now() + retry_in, attempt);
         self.events.push_back(Event::Disconnected { error, retry_in });

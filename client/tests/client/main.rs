@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+mod orders;
+#[cfg(test)]
 mod questions;
 #[cfg(test)]
 mod subscription;

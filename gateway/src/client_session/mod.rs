@@ -3,14 +3,18 @@
 //! `request` checks what is asked, `reply` puts into words what is told (how either is written is
 //! `crate::encoding`'s business), `connect` lets in, `session` is the loop, `answer` and `subscribe` do what was
 //! asked. A session holds no entries: what its client has not taken waits in the room's ring and in the log, and
-//! `cursor_logic` decides from which of the two it goes on.
+//! `cursor_logic` decides from which of the two it goes on. `orders` is what it asks about commands, `following` what
+//! it waits for, and `follow_logic` decides what of that it is told.
 
 mod answer;
 mod conflate_logic;
 mod connect;
 mod cursor_logic;
 mod filter;
+mod follow_logic;
+mod following;
 mod health;
+mod orders;
 mod reply;
 mod request;
 mod session;

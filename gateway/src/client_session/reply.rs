@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use lockgate_proto::attendance::{Attendee, Present};
-use lockgate_proto::convert::{attendee_to_wire, instant_to_wire, quality_to_wire, value_to_wire};
+use lockgate_proto::command::{CommandId, CommandUpdate, Kept, Summary};
+use lockgate_proto::convert::{
+    attendee_to_wire, command_to_wire, command_update_to_wire, instant_to_wire, quality_to_wire, value_to_wire,
+};
 use lockgate_proto::ids::{AgentName, DeviceName, Site};
 use lockgate_proto::position::Position;
 use lockgate_proto::wire;
 use lockgate_proto::wire::server_frame::Body;
 use prost::Message;
 
-use crate::backbone::{DevicePage, DeviceShadow, ShadowMetric};
+use crate::backbone::{CommandPage, DevicePage, DeviceShadow, ShadowMetric};
 use crate::client_session::conflate_logic::Conflated;
-use crate::client_session::request::RequestError;
+use crate::client_session::request::{RequestError, place_text};
 use crate::drain::Farewell;
 
 /// Answers carry the request's number; this one is for what nobody asked.
@@ -115,6 +118,43 @@ pub(crate) fn conflated(site: &Site, conflated: Conflated) -> Body {
         left_out: conflated.left_out,
         latest: conflated.latest.into_iter().map(shadow).collect(),
     })
+}
+
+/// A command as it was ordered, and where it stands.
+pub(crate) fn command_status(site: &Site, kept: &Kept) -> wire::CommandStatus {
+    wire::CommandStatus {
+        command: Some(command_to_wire(&kept.command)),
+        accepted_at_us: kept.accepted_at.0,
+        cancel_asked: kept.cancel && kept.standing.state.outcome().is_none(),
+        ..command_update(site, &kept.update())
+    }
+}
+
+/// Where a command stands now.
+pub(crate) fn command_update(site: &Site, update: &CommandUpdate) -> wire::CommandStatus {
+    let now = Some(command_update_to_wire(update));
+    wire::CommandStatus { site: site.as_str().to_owned(), now, ..wire::CommandStatus::default() }
+}
+
+pub(crate) fn group_status(site: &Site, id: &CommandId, summary: &Summary) -> Body {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let counts = summary.counts.iter();
+    Body::Group(wire::GroupStatus {
+        site: site.as_str().to_owned(),
+        id: id.as_str().to_owned(),
+        members: number(summary.members),
+        ended: number(summary.ended),
+        over: number(summary.over),
+        counts: counts
+            .map(|(word, count)| wire::StateCount { state: (*word).to_owned(), commands: number(*count) })
+            .collect(),
+    })
+}
+
+pub(crate) fn command_list(site: &Site, page: &CommandPage) -> Body {
+    let next = page.next.as_ref().map(place_text).unwrap_or_default();
+    let commands = page.commands.iter().map(|kept| command_status(site, kept)).collect();
+    Body::CommandList(wire::CommandList { site: site.as_str().to_owned(), commands, next })
 }
 
 pub(crate) fn go_away(reason: &str, farewell: Farewell) -> Body {

@@ -1,5 +1,7 @@
 //! What clients ask: bytes → checked requests. Whatever is wrong with one is told by the field at fault.
 
+mod orders;
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use lockgate_proto::wire;
 
 use crate::client_session::filter::Filter;
 use crate::encoding::{Encoding, FrameError};
+
+pub(crate) use orders::{CommandsPage, OrderRequest, SendRequest, Target, place_text};
 
 /// Most devices that a filter may name, and most metrics.
 const FILTER_NAMES_MAX: usize = 1_024;
@@ -51,6 +55,8 @@ pub(crate) enum Request {
     Subscribe(SubscribeRequest),
     /// Anything that has one answer.
     Ask(Question),
+    /// Something about commands.
+    Order(OrderRequest),
 }
 
 /// What has one answer.
@@ -181,6 +187,11 @@ fn check(request: wire::client_frame::Request) -> Result<Request, RequestError> 
             Request::Ask(Question::ListPresence(site("list_presence.site", &name)?))
         }
         Wire::GetLoss(wire::GetLoss { site: name }) => Request::Ask(Question::GetLoss(site("get_loss.site", &name)?)),
+        Wire::SendCommand(send) => Request::Order(orders::send(send)?),
+        Wire::GetCommand(get) => Request::Order(orders::get(&get)?),
+        Wire::ListCommands(list) => Request::Order(orders::list(&list)?),
+        Wire::CancelCommand(cancel) => Request::Order(orders::cancel(&cancel)?),
+        Wire::UnfollowCommand(unfollow) => Request::Order(orders::unfollow(&unfollow)?),
     })
 }
 

@@ -1,6 +1,7 @@
 //! One client's session, from its first frame to its last.
 
 mod delivery;
+mod orders;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -21,6 +22,7 @@ use tracing::{Instrument, info, info_span};
 
 use crate::backbone::Health;
 use crate::client_session::connect::{LetIn, connect};
+use crate::client_session::following::{Following, News};
 use crate::client_session::health::HealthWatch;
 use crate::client_session::request::{Question, Request, RequestError, SubscribeRequest, decode};
 use crate::client_session::subscriptions::{Due, Subscriptions};
@@ -66,6 +68,7 @@ async fn serve(peer: &mut Peer, encoding: Encoding, let_in: LetIn, context: Cont
         encoding,
         grant: let_in.grant,
         subscriptions: Subscriptions::default(),
+        following: Following::default(),
         health: changes,
         expires: now + Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(EXPIRY_FARTHEST),
         ping_at: now + context.config.client.ping_interval,
@@ -92,6 +95,7 @@ struct Session<'p> {
     context: Context,
     grant: Arc<Grant>,
     subscriptions: Subscriptions,
+    following: Following,
     health: HealthWatch,
     expires: Instant,
     ping_at: Instant,
@@ -105,6 +109,8 @@ struct Session<'p> {
 enum Input {
     /// A room has something.
     Due(usize, Due),
+    /// A room has news of its commands.
+    News(News),
     /// The client has.
     Frame(Bytes),
     Event(Event),
@@ -117,6 +123,8 @@ enum Event {
     Health(Health),
     Ping,
     Rested,
+    /// The deadlines of commands that are followed have passed.
+    Overdue,
 }
 
 impl Session<'_> {
@@ -153,6 +161,9 @@ impl Session<'_> {
         if let Poll::Ready(frame) = self.peer.poll_hear(context) {
             return Poll::Ready(frame.map(Input::Frame));
         }
+        if let Poll::Ready(news) = self.following.poll_news(context) {
+            return Poll::Ready(Ok(Input::News(news)));
+        }
         if self.rest_until.is_some() {
             return Poll::Pending;
         }
@@ -162,7 +173,8 @@ impl Session<'_> {
     fn next_moment(&self) -> (Event, Instant) {
         let moments = [(Event::Expired, self.expires), (Event::Ping, self.ping_at)];
         let rested = self.rest_until.map(|at| (Event::Rested, at));
-        let next = moments.into_iter().chain(rested).min_by_key(|(_, at)| *at);
+        let overdue = self.following.look_at.map(|at| (Event::Overdue, at));
+        let next = moments.into_iter().chain(rested).chain(overdue).min_by_key(|(_, at)| *at);
         next.expect("there are always two")
     }
 
@@ -170,6 +182,7 @@ impl Session<'_> {
         match input {
             Input::Due(index, due) => self.deliver(index, due).await,
             // Seldom, and large: no session keeps room for it.
+            Input::News(news) => Box::pin(self.news(news)).await,
             Input::Frame(frame) => Box::pin(self.frame(frame)).await,
             Input::Event(event) => Box::pin(self.on(event)).await,
         }
@@ -184,6 +197,7 @@ impl Session<'_> {
                 self.rest_until = None;
                 Ok(())
             }
+            Event::Overdue => self.overdue().await,
             Event::Health(health) => {
                 let reason = match health {
                     Health::Up => None,
@@ -225,6 +239,7 @@ impl Session<'_> {
                 Err(error) => Err(error),
             },
             Ok(Request::Ask(question)) => self.answer(question).await,
+            Ok(Request::Order(request)) => self.order(request).await,
             Ok(Request::Connect { .. }) => Err(RequestError::new(
                 wire::ErrorCode::Invalid,
                 "connect",

@@ -9,6 +9,7 @@ mod fake_log;
 mod filters;
 mod flow;
 mod json;
+mod orders;
 mod outage;
 mod presence;
 mod rooms;

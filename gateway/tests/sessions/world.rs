@@ -77,7 +77,13 @@ impl World {
     }
 
     pub(crate) fn user_token(&self, scope: &str, ttl: Duration) -> String {
-        self.mint(Identity::User { name: "ann".into(), scopes: vec![scope.parse().unwrap()] }, ttl)
+        self.token_of("ann", &[scope], ttl)
+    }
+
+    /// A person with these scopes.
+    pub(crate) fn token_of(&self, name: &str, scopes: &[&str], ttl: Duration) -> String {
+        let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+        self.mint(Identity::User { name: name.into(), scopes }, ttl)
     }
 
     /// A token that sees everything of the site.

@@ -26,7 +26,22 @@ pub enum State {
 }
 
 impl State {
-    /// The word in output, stores and metrics.
+    /// The words of all states and outcomes, in the order of a command's life.
+    pub const WORDS: [&str; 11] = [
+        "accepted",
+        "queued",
+        "dispatched",
+        "delivered",
+        "executing",
+        "unknown",
+        "succeeded",
+        "failed",
+        "expired",
+        "cancelled",
+        "interrupted",
+    ];
+
+    /// The word in output, stores and metrics; one of [`State::WORDS`].
     pub fn as_str(&self) -> &'static str {
         match self {
             State::Accepted => "accepted",

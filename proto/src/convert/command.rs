@@ -17,20 +17,24 @@ use crate::limits::{
 use crate::time::UnixMicros;
 use crate::wire;
 
-/// A command for the wire.
-pub fn command_to_wire(command: &Command) -> wire::Command {
-    let priority = match command.priority {
+/// A priority for the wire.
+pub fn priority_to_wire(priority: Priority) -> wire::CommandPriority {
+    match priority {
         Priority::Low => wire::CommandPriority::Low,
         Priority::Normal => wire::CommandPriority::Normal,
         Priority::High => wire::CommandPriority::High,
-    };
+    }
+}
+
+/// A command for the wire.
+pub fn command_to_wire(command: &Command) -> wire::Command {
     wire::Command {
         id: command.id.as_str().to_owned(),
         device: command.device.as_str().to_owned(),
         name: command.name.as_str().to_owned(),
         arguments: fields_to_wire(&command.arguments),
         idempotent: command.idempotent,
-        priority: priority.into(),
+        priority: priority_to_wire(command.priority).into(),
         deadline_us: command.deadline.0,
         sender: command.sender.as_str().to_owned(),
     }
@@ -199,8 +203,14 @@ pub(super) fn witness_from_wire(witness: i32) -> Result<Witness, ConvertError> {
 
 /// The body of an entry that tells where a command stands.
 pub fn encode_command_body(update: &CommandUpdate) -> Bytes {
+    let body = Some(wire::entry::Body::Command(command_update_to_wire(update)));
+    wire::Entry { body, ..wire::Entry::default() }.encode_to_vec().into()
+}
+
+/// Where a command stands, for the wire.
+pub fn command_update_to_wire(update: &CommandUpdate) -> wire::CommandUpdate {
     let (state, outcome) = state_to_wire(&update.standing.state);
-    let body = wire::CommandUpdate {
+    wire::CommandUpdate {
         id: update.id.as_str().to_owned(),
         device: update.device.as_str().to_owned(),
         name: update.name.as_str().to_owned(),
@@ -209,13 +219,11 @@ pub fn encode_command_body(update: &CommandUpdate) -> Bytes {
         witness: witness_to_wire(update.standing.witness),
         at_us: update.at.0,
         progress: update.progress.as_ref().map(progress_to_wire),
-    };
-    let body = Some(wire::entry::Body::Command(body));
-    wire::Entry { body, ..wire::Entry::default() }.encode_to_vec().into()
+    }
 }
 
-/// `None`: a state that a later version knows.
-pub(super) fn command_update_from_wire(update: wire::CommandUpdate) -> Result<Option<CommandUpdate>, ConvertError> {
+/// Where a command stands, every bound checked. `None`: a state that a later version knows.
+pub fn command_update_from_wire(update: wire::CommandUpdate) -> Result<Option<CommandUpdate>, ConvertError> {
     let Some(state) = state_from_wire(update.state, update.outcome)? else { return Ok(None) };
     Ok(Some(CommandUpdate {
         id: id_from_wire("command.id", &update.id)?,

@@ -14,7 +14,10 @@ mod record;
 pub(crate) use attendance::{attendance_from_bytes, attendance_to_bytes};
 pub use attendance::{attendee_from_wire, attendee_to_wire, encode_alarm_body, encode_attendance_body};
 pub use basic::{gap_from_wire, gap_to_wire, instant_from_wire, instant_to_wire, reason_from_wire, reason_to_wire};
-pub use command::{command_from_wire, command_to_wire, encode_command_body, fields_from_wire, fields_to_wire};
+pub use command::{
+    command_from_wire, command_to_wire, command_update_from_wire, command_update_to_wire, encode_command_body,
+    fields_from_wire, fields_to_wire, priority_to_wire,
+};
 pub use command_store::{
     command_mark_from_bytes, command_mark_to_bytes, journal_record_from_bytes, journal_record_to_bytes,
     kept_command_from_bytes, kept_command_to_bytes,
