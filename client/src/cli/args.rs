@@ -14,7 +14,7 @@ const TOKEN: &str = "LOCKGATE_TOKEN";
 const TOKEN_FILE: &str = "LOCKGATE_TOKEN_FILE";
 
 /// How to reach a gateway.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct GatewayArgs {
     /// Address of the gateway, without a path; it is added. May be given several times, or as a list with commas:
     /// the first that is there is taken, and when it is lost the next one

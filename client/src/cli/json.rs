@@ -1,5 +1,7 @@
 //! JSON lines for programs: one object a line, `kind` first. Keys are only ever added.
 
+mod orders;
+
 use lockgate_client::{DeviceShadow, DeviceSummary, Event};
 use lockgate_proto::attendance::Present;
 use lockgate_proto::entry::{AgentGap, Entry, EntryBody, EntryHeader};
@@ -11,6 +13,8 @@ use serde_json::{Value as Json, json};
 
 use super::CliError;
 use super::output::{Lines, position, rfc3339};
+use orders::{CommandJson, UpdateLine};
+pub(super) use orders::{command_status, order};
 
 /// Where an entry stands, and what it was made of.
 #[derive(Serialize)]
@@ -149,23 +153,6 @@ struct AlarmLine<'r> {
     /// The agent that it is about.
     about: Option<String>,
     text: &'r str,
-    #[serde(flatten)]
-    place: Place,
-}
-
-#[derive(Serialize)]
-struct CommandLine<'r> {
-    kind: &'static str,
-    id: &'r str,
-    device: &'r str,
-    name: &'r str,
-    state: &'static str,
-    /// Who proved it.
-    by: &'static str,
-    /// How far a running one has come.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    percent: Option<u8>,
-    time: Option<String>,
     #[serde(flatten)]
     place: Place,
 }
@@ -381,17 +368,9 @@ fn entry(lines: &mut Lines, entry: &Entry) -> Result<(), CliError> {
             text: &alarm.text,
             place: Place::of(header),
         }),
-        EntryBody::Command(update) => lines.json(&CommandLine {
-            kind: "command",
-            id: update.id.as_str(),
-            device: update.device.as_str(),
-            name: update.name.as_str(),
-            state: update.standing.state.as_str(),
-            by: update.standing.witness.as_str(),
-            percent: update.progress.as_ref().and_then(|progress| progress.percent),
-            time: rfc3339(update.at),
-            place: Place::of(header),
-        }),
+        EntryBody::Command(update) => {
+            lines.json(&UpdateLine { now: CommandJson::of(update), place: Place::of(header) })
+        }
         EntryBody::Unknown => lines.json(&Notice {
             offset: Some(header.position.offset.0),
             position: Some(position(header.position)),

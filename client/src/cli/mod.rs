@@ -1,11 +1,14 @@
 //! The command line: what can be asked, and how a program ends.
 
 mod args;
+mod cancel;
+mod commands;
 mod devices;
 mod json;
 mod loss;
 mod output;
 mod presence;
+mod send;
 mod shadow;
 mod text;
 mod token;
@@ -26,9 +29,12 @@ const EXIT_CODES: &str = "Exit codes:
   2  the command line is wrong
   3  the token is missing, bad or expired, or does not allow this
   4  the gateway can't be reached
-  5  not found; or, with `loss --strict`, something is lost or still to come";
+  5  not found; or, with `loss --strict`, something is lost or still to come
+  6  `send`: the command failed; of a group, one did, and none has 8
+  7  `send`: expired or cancelled, it has had no effect; of a group, one did, and none has 6 or 8
+  8  `send`: interrupted or unknown, nobody knows whether it took effect; of a group, one did";
 
-/// Readings of a site's devices, live and from the log.
+/// Readings of a site's devices, live and from the log, and commands for them.
 #[derive(Parser)]
 #[command(name = "lockgate", version, about, after_help = EXIT_CODES, disable_help_subcommand = true)]
 struct Cli {
@@ -48,6 +54,12 @@ enum Command {
     Presence(presence::PresenceArgs),
     /// Show what became of all records of a site: produced, stored, lost, still to come
     Loss(loss::LossArgs),
+    /// Send a command to a device, or to all of a site
+    Send(send::SendArgs),
+    /// List a site's commands, and what became of them
+    Commands(commands::CommandsArgs),
+    /// Take a command back, or all of a group
+    Cancel(cancel::CancelArgs),
     /// Make a token, with the gateway's key
     Token(token::TokenArgs),
 }
@@ -70,6 +82,17 @@ enum CliError {
     /// Something that the command looks for is there: a loss.
     #[error("{0}")]
     Found(String),
+    /// A command that was waited for did not succeed.
+    #[error("{text}")]
+    NotDone {
+        /// What a script acts on.
+        exit_code: u8,
+        /// What became of it.
+        text: String,
+    },
+    /// A command that was to be taken back had ended.
+    #[error("{0}")]
+    TooLate(String),
     /// Standard output takes nothing.
     #[error("cannot write: {0}")]
     Write(io::Error),
@@ -82,13 +105,20 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             CliError::Usage(_) => 2,
+            CliError::NotDone { exit_code, .. } => *exit_code,
+            CliError::Client(ClientError::NotTold { .. }) => send::NOBODY_KNOWS,
             CliError::Client(error) if error.is_unauthorized() => 3,
             CliError::Client(error) if error.is_disconnected() => 4,
             CliError::Client(ClientError::Refused(refusal)) if refusal.code == lockgate_client::ErrorCode::NotFound => {
                 5
             }
             CliError::Found(_) => 5,
-            CliError::Client(_) | CliError::Key(_) | CliError::Token(_) | CliError::Write(_) | CliError::Start(_) => 1,
+            CliError::Client(_)
+            | CliError::Key(_)
+            | CliError::Token(_)
+            | CliError::TooLate(_)
+            | CliError::Write(_)
+            | CliError::Start(_) => 1,
         }
     }
 }
@@ -127,6 +157,9 @@ fn run(command: Command) -> Result<(), CliError> {
             Command::Shadow(args) => shadow::run(args).await,
             Command::Presence(args) => presence::run(args).await,
             Command::Loss(args) => loss::run(args).await,
+            Command::Send(args) => send::run(args).await,
+            Command::Commands(args) => commands::run(args).await,
+            Command::Cancel(args) => cancel::run(args).await,
             Command::Token(args) => token::run(&args),
         }
     })

@@ -1,11 +1,17 @@
 //! Entries and answers that the tests of the output are drawn from.
 
 use bytes::Bytes;
-use lockgate_client::{AgentLoss, DeviceShadow, DeviceSummary, Event, NotRecovered, ShadowMetric};
+use lockgate_client::{
+    AgentLoss, CommandStatus, DeviceShadow, DeviceSummary, Event, GroupStatus, NotRecovered, OrderStatus, ShadowMetric,
+};
 use lockgate_proto::attendance::{Attendee, Present, Turn};
+use lockgate_proto::command::{
+    Command, CommandId, CommandUpdate, Failure, FailureKind, Field, Fields, Outcome, Priority, Progress, Standing,
+    State,
+};
 use lockgate_proto::entry::{AgentGap, Alarm, AlarmKind, Entry, EntryBody, EntryHeader, Origin};
 use lockgate_proto::gap::{Gap, GapReason, TimeSpan};
-use lockgate_proto::ids::{AgentName, DeviceName, MetricName, UserName};
+use lockgate_proto::ids::{AgentName, CommandName, DeviceName, FieldName, MetricName, UserName};
 use lockgate_proto::loss::{Lost, Totals};
 use lockgate_proto::position::{Offset, Position, Stamp};
 use lockgate_proto::ranges::SeqRange;
@@ -83,6 +89,8 @@ pub(super) fn events() -> Vec<Event> {
         told(6, EntryBody::Attendance(Turn { who: present("ann", 2), here: true })),
         told(7, EntryBody::Alarm(alarm)),
         told(8, EntryBody::Presence(stale)),
+        told(9, EntryBody::Command(progress())),
+        told(10, EntryBody::Command(command_status().now)),
         Event::Conflated { after: at(7), through: at(99), latest: vec![shadow()], left_out: 90 },
         Event::Lagged { after: at(5), through: at(1_500) },
         Event::Fetching { after: at(5), through: at(1_500) },
@@ -91,6 +99,75 @@ pub(super) fn events() -> Vec<Event> {
         Event::Restored,
         Event::Reconnected { position: at(8) },
     ]
+}
+
+fn fields(values: impl IntoIterator<Item = (&'static str, Value)>) -> Fields {
+    let field = |(name, value)| Field { name: FieldName::new(name).unwrap(), value };
+    Fields::new(values.into_iter().map(field)).unwrap()
+}
+
+/// One that succeeded.
+pub(super) fn command_status() -> CommandStatus {
+    let command = Command {
+        id: CommandId::new("c-1").unwrap(),
+        device: DeviceName::new("pump 1").unwrap(),
+        name: CommandName::new("set").unwrap(),
+        arguments: fields([("level", Value::Number(1.5)), ("mode", Value::Text("eco".into()))]),
+        idempotent: true,
+        priority: Priority::High,
+        deadline: NOON.offset_by(30_000_000),
+        sender: UserName::new("ann").unwrap(),
+    };
+    let outcome =
+        Outcome::Succeeded(fields([("was", Value::Integer(1)), ("raw", Value::Raw(Bytes::from_static(&[7])))]));
+    let now = CommandUpdate {
+        id: command.id.clone(),
+        device: command.device.clone(),
+        name: command.name.clone(),
+        standing: Standing::by_agent(State::Ended(outcome)),
+        progress: None,
+        at: NOON.offset_by(1_500_000),
+    };
+    CommandStatus { now, ordered: Some((command, NOON)), cancel_asked: false }
+}
+
+fn progress() -> CommandUpdate {
+    let progress = Some(Progress { percent: Some(40), text: "warming\u{1b}up".into() });
+    CommandUpdate { standing: Standing::by_agent(State::Executing), progress, ..command_status().now }
+}
+
+/// What is told of orders: each kind of state.
+pub(super) fn orders() -> Vec<OrderStatus> {
+    let whole = command_status();
+    let failure = Failure { kind: FailureKind::Refused, reason: "too hot".into() };
+    let states = [
+        State::Queued,
+        State::Dispatched,
+        State::Ended(Outcome::Failed(failure)),
+        State::Ended(Outcome::Interrupted),
+        State::Unknown,
+    ];
+    let in_state = |state: State| {
+        let now = CommandUpdate { standing: Standing::by_agent(state), ..command_status().now };
+        OrderStatus::Command(Box::new(CommandStatus { now, ordered: None, cancel_asked: false }))
+    };
+    let asked = CommandStatus {
+        now: CommandUpdate { standing: Standing::by_gateway(State::Dispatched), ..whole.now.clone() },
+        cancel_asked: true,
+        ..whole.clone()
+    };
+    let counts = [("executing", 1), ("succeeded", 2), ("failed", 1)];
+    let group = GroupStatus {
+        id: CommandId::new("night").unwrap(),
+        members: 4,
+        ended: 3,
+        over: 3,
+        counts: counts.map(|(word, commands)| (word.to_owned(), commands)).into(),
+    };
+    let mut all = vec![OrderStatus::Command(Box::new(whole)), OrderStatus::Command(Box::new(asked))];
+    all.extend(states.map(in_state));
+    all.push(OrderStatus::Group(group));
+    all
 }
 
 pub(super) fn shadow() -> DeviceShadow {

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use jiff::tz::TimeZone;
-use lockgate_client::{DeviceShadow, DeviceSummary, Event, NotRecovered};
+use lockgate_client::{CommandStatus, DeviceShadow, DeviceSummary, Event, NotRecovered, OrderStatus};
 use lockgate_proto::attendance::Present;
+use lockgate_proto::command::{CommandUpdate, Fields, Outcome};
 use lockgate_proto::entry::{AgentGap, Entry, EntryBody, EntryHeader};
 use lockgate_proto::reading::{Quality, Reading, Value};
 use lockgate_proto::time::UnixMicros;
@@ -115,20 +116,56 @@ impl Painter {
                 let what = format!("{}{about}: {}", styled(BAD, "alarm"), printable(&alarm.text));
                 lines.text(format!("{}  {what}", self.time(entry.header.received_at)));
             }
-            EntryBody::Command(update) => {
-                let state = update.standing.state.as_str();
-                let (name, id) = (printable(update.name.as_str()), printable(update.id.as_str()));
-                let (time, device) = (self.time(update.at), self.device(update.device.as_str()));
-                let far = update.progress.as_ref().and_then(|progress| progress.percent);
-                let far = far.map_or_else(String::new, |percent| format!("  {percent} %"));
-                let by = styled(DIM, format!("{id} by {}", update.standing.witness.as_str()));
-                lines.text(format!("{time}  {device}  {}  {}{far}  {by}", styled(NAME, name), styled(GOOD, state)));
-            }
+            EntryBody::Command(update) => self.command(lines, update, Vec::new()),
             EntryBody::Unknown => {
                 let what = note(DIM, "an entry of a kind that this version does not know");
                 lines.text(format!("{}  {what}", self.time(entry.header.received_at)));
             }
         }
+    }
+
+    /// Where something stands that was ordered.
+    pub(super) fn order(&mut self, lines: &mut Lines, status: &OrderStatus) {
+        match status {
+            OrderStatus::Command(status) => self.command_status(lines, status),
+            OrderStatus::Group(group) => {
+                let counts: Vec<String> =
+                    group.counts.iter().map(|(word, commands)| format!("{commands} {}", state_word(word))).collect();
+                let id = styled(NAME, printable(group.id.as_str()));
+                lines.text(format!("group {id}  {} of {} over:  {}", group.over, group.members, counts.join(", ")));
+            }
+        }
+    }
+
+    /// Where a command stands, and what was ordered.
+    pub(super) fn command_status(&mut self, lines: &mut Lines, status: &CommandStatus) {
+        let mut words = Vec::new();
+        if let Some((command, _)) = &status.ordered {
+            words.extend((!command.arguments.is_empty()).then(|| fields(&command.arguments)));
+            words.push(styled(DIM, format!("from {}", printable(command.sender.as_str()))));
+        }
+        words.extend(status.cancel_asked.then(|| styled(WARN, "to be taken back")));
+        self.command(lines, &status.now, words);
+    }
+
+    fn command(&mut self, lines: &mut Lines, update: &CommandUpdate, mut words: Vec<String>) {
+        let state = &update.standing.state;
+        if let Some(progress) = &update.progress {
+            words.extend(progress.percent.map(|percent| format!("{percent} %")));
+            words.extend((!progress.text.is_empty()).then(|| printable(&progress.text)));
+        }
+        match state.outcome() {
+            Some(Outcome::Succeeded(result)) if !result.is_empty() => words.push(fields(result)),
+            Some(Outcome::Failed(failure)) => {
+                words.push(styled(BAD, format!("{}: {}", failure.kind.as_str(), printable(&failure.reason))));
+            }
+            Some(_) | None => {}
+        }
+        let (time, device) = (self.time(update.at), self.device(update.device.as_str()));
+        let (name, state) = (styled(BOLD, printable(update.name.as_str())), state_word(state.as_str()));
+        let by = styled(DIM, format!("{} by {}", printable(update.id.as_str()), update.standing.witness.as_str()));
+        words.push(by);
+        lines.text(format!("{time}  {device}  {name}  {state}  {}", words.join("  ")));
     }
 
     /// What is lost, of which agent, for which reason, and when it was taken.
@@ -224,6 +261,23 @@ impl Painter {
             },
         )
     }
+}
+
+/// The word of a state or outcome, in the colour of how good it is.
+fn state_word(word: &str) -> String {
+    let style = match word {
+        "succeeded" => GOOD,
+        "failed" => BAD,
+        "expired" | "cancelled" | "interrupted" | "unknown" => WARN,
+        _ => NAME,
+    };
+    styled(style, printable(word))
+}
+
+/// Named values, as they are typed.
+fn fields(fields: &Fields) -> String {
+    let shown = fields.iter().map(|field| format!("{}={}", printable(field.name.as_str()), value(&field.value)));
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 /// Whether an event tells of the connection and the gateway, not of the site.

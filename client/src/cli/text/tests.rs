@@ -37,6 +37,18 @@ fn devices_and_shadows_are_tables() {
 }
 
 #[test]
+fn orders_are_told_to_people_and_to_programs() {
+    let (mut text, mut lines, mut painter) = (Lines::default(), Lines::default(), painter());
+    for order in samples::orders() {
+        painter.order(&mut text, &order);
+        json::order(&mut lines, &order).unwrap();
+    }
+    let programs = lines.into_plain();
+    assert!(programs.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    insta::assert_snapshot!(format!("{}\n{programs}", text.into_plain()));
+}
+
+#[test]
 fn people_get_six_decimals_and_whole_numbers_as_they_are() {
     let numbers = [0.998_186_914_250_879_9, 21.5, -0.000_012_345_678_9, 101_325.123_456_78, 0.999_999_99, 1e15, 0.0];
     let shown = numbers.map(decimal);
