@@ -84,7 +84,7 @@ impl Bench {
         let records = self.records(Lane::Telemetry).await;
         let telemetry = |record| match record {
             Record::Telemetry(telemetry) => telemetry,
-            Record::Presence(_) => panic!("presence belongs to the other lane"),
+            Record::Presence(_) | Record::Description(_) => panic!("it belongs to the other lane"),
         };
         records.into_iter().map(telemetry).collect()
     }

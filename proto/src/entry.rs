@@ -2,6 +2,7 @@
 
 use crate::attendance::Turn;
 use crate::command::CommandUpdate;
+use crate::description::Description;
 use crate::gap::Gap;
 use crate::ids::{AgentName, DeviceName};
 use crate::position::{Position, Stamp};
@@ -65,6 +66,8 @@ pub enum EntryBody {
     Alarm(Alarm),
     /// A command stands elsewhere than before, or has come further.
     Command(CommandUpdate),
+    /// What a device measures and can be told to do.
+    Description(Description),
     /// Something that a later version knows. Its place in the log counts all the same.
     Unknown,
 }
@@ -80,6 +83,7 @@ impl EntryBody {
             EntryBody::Attendance(_) => Some(EntryKind::Attendance),
             EntryBody::Alarm(_) => Some(EntryKind::Alarm),
             EntryBody::Command(_) => Some(EntryKind::Command),
+            EntryBody::Description(_) => Some(EntryKind::Description),
             EntryBody::Unknown => None,
         }
     }
@@ -90,6 +94,7 @@ impl EntryBody {
             EntryBody::Telemetry(telemetry) => Some(&telemetry.device),
             EntryBody::Presence(presence) => Some(&presence.device),
             EntryBody::Command(update) => Some(&update.device),
+            EntryBody::Description(description) => Some(&description.device),
             EntryBody::Gap(_)
             | EntryBody::GapWithdrawn(_)
             | EntryBody::Attendance(_)
@@ -116,11 +121,13 @@ pub enum EntryKind {
     Alarm,
     /// What becomes of a command.
     Command,
+    /// What a device is.
+    Description,
 }
 
 impl EntryKind {
     /// All kinds, each at the place of its number.
-    pub const ALL: [EntryKind; 7] = [
+    pub const ALL: [EntryKind; 8] = [
         EntryKind::Telemetry,
         EntryKind::Presence,
         EntryKind::Gap,
@@ -128,6 +135,7 @@ impl EntryKind {
         EntryKind::Attendance,
         EntryKind::Alarm,
         EntryKind::Command,
+        EntryKind::Description,
     ];
 
     /// The number under which stores know the kind; never given to another one.
@@ -140,6 +148,7 @@ impl EntryKind {
             EntryKind::Attendance => 4,
             EntryKind::Alarm => 5,
             EntryKind::Command => 6,
+            EntryKind::Description => 7,
         }
     }
 
@@ -163,6 +172,7 @@ impl EntryKind {
             EntryKind::Attendance => "attendance",
             EntryKind::Alarm => "alarm",
             EntryKind::Command => "command",
+            EntryKind::Description => "description",
         }
     }
 }

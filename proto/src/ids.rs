@@ -132,6 +132,10 @@ name! {
     /// An argument of a command, or a value of its result.
     FieldName
 }
+name! {
+    /// A label that selects devices of a site.
+    Tag
+}
 
 /// One site's stream of entries.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

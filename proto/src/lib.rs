@@ -24,6 +24,7 @@ pub mod attendance;
 pub mod backoff;
 pub mod clock;
 pub mod command;
+pub mod description;
 pub mod gateways;
 pub mod ledger;
 pub mod link;

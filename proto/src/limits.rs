@@ -159,6 +159,23 @@ pub const JOURNAL_FULL_RETRY: Duration = Duration::from_secs(5);
 /// Most devices of one group of commands.
 pub const GROUP_MEMBERS_MAX: usize = 1_024;
 
+/// Most metrics that a device is described with.
+pub const DESCRIPTION_METRICS_MAX: usize = 512;
+
+/// Most commands that a device is described with.
+pub const DESCRIPTION_COMMANDS_MAX: usize = 64;
+
+/// Most choices of one argument.
+pub const CHOICES_MAX: usize = 64;
+
+/// Most tags of one device.
+pub const TAGS_MAX: usize = 32;
+
+/// Largest description of one device, encoded: a site's shadows hold one for each.
+pub const DESCRIPTION_BYTES_MAX: usize = 64 * 1024;
+
+const _: () = assert!(DESCRIPTION_BYTES_MAX < RECORD_BYTES_MAX);
+
 // A message of as many of the largest commands as may be in one fits into a message of the link, with their results.
 const _: () = assert!(DISPATCH_WINDOW * 2 * FIELDS_BYTES_MAX <= EDGE_MESSAGE_BYTES_MAX * 3 / 4);
 const _: () = assert!(REPORTS_MAX * 2 * FIELDS_BYTES_MAX <= EDGE_MESSAGE_BYTES_MAX * 3 / 4);

@@ -1,5 +1,6 @@
 //! What the queue stores and the uplink sends: something about **one** device.
 
+use crate::description::Description;
 use crate::ids::DeviceName;
 use crate::reading::Reading;
 use crate::time::UnixMicros;
@@ -11,6 +12,8 @@ pub enum Record {
     Telemetry(Telemetry),
     /// A device came or went.
     Presence(Presence),
+    /// What a device measures and can be told to do.
+    Description(Description),
 }
 
 impl Record {
@@ -19,6 +22,7 @@ impl Record {
         match self {
             Record::Telemetry(telemetry) => &telemetry.device,
             Record::Presence(presence) => &presence.device,
+            Record::Description(description) => &description.device,
         }
     }
 }

@@ -158,6 +158,19 @@ struct AlarmLine<'r> {
 }
 
 #[derive(Serialize)]
+struct DescriptionLine<'r> {
+    kind: &'static str,
+    device: &'r str,
+    /// As hexadecimal text: numbers of JSON are too small for it.
+    version: String,
+    metrics: Vec<&'r str>,
+    commands: Vec<&'r str>,
+    tags: Vec<&'r str>,
+    #[serde(flatten)]
+    place: Place,
+}
+
+#[derive(Serialize)]
 struct GapLine {
     kind: &'static str,
     #[serde(flatten)]
@@ -371,6 +384,15 @@ fn entry(lines: &mut Lines, entry: &Entry) -> Result<(), CliError> {
         EntryBody::Command(update) => {
             lines.json(&UpdateLine { now: CommandJson::of(update), place: Place::of(header) })
         }
+        EntryBody::Description(description) => lines.json(&DescriptionLine {
+            kind: "description",
+            device: description.device.as_str(),
+            version: format!("{:016x}", description.version),
+            metrics: description.metrics.iter().map(|metric| metric.name.as_str()).collect(),
+            commands: description.commands.iter().map(|command| command.name.as_str()).collect(),
+            tags: description.tags.iter().map(|tag| tag.as_str()).collect(),
+            place: Place::of(header),
+        }),
         EntryBody::Unknown => lines.json(&Notice {
             offset: Some(header.position.offset.0),
             position: Some(position(header.position)),

@@ -117,6 +117,13 @@ impl Painter {
                 lines.text(format!("{}  {what}", self.time(entry.header.received_at)));
             }
             EntryBody::Command(update) => self.command(lines, update, Vec::new()),
+            EntryBody::Description(description) => {
+                let (time, device) = (self.time(entry.header.received_at), self.device(description.device.as_str()));
+                let names: Vec<&str> = description.commands.iter().map(|command| command.name.as_str()).collect();
+                let takes = if names.is_empty() { "no commands".to_owned() } else { printable(&names.join(", ")) };
+                let measures = styled(DIM, format!("measures {}", description.metrics.len()));
+                lines.text(format!("{time}  {device}  {}  takes {takes}  {measures}", styled(NAME, "described")));
+            }
             EntryBody::Unknown => {
                 let what = note(DIM, "an entry of a kind that this version does not know");
                 lines.text(format!("{}  {what}", self.time(entry.header.received_at)));

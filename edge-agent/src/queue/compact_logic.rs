@@ -30,7 +30,7 @@ impl Kind {
             Record::Presence(Presence { device, online, at: _, retained, reason }) => {
                 Some(Kind { device, online, retained, reason })
             }
-            Record::Telemetry(_) => None,
+            Record::Telemetry(_) | Record::Description(_) => None,
         }
     }
 }

@@ -78,6 +78,8 @@ fn moved(record: Record, offset: i64, is_exact: bool) -> Record {
             presence.at = presence.at.offset_by(offset);
             Record::Presence(presence)
         }
+        // It tells no time.
+        description @ Record::Description(_) => description,
     }
 }
 

@@ -194,6 +194,7 @@ fn told(change: impl FnOnce(&mut wire::CommandUpdates)) -> Result<(), &'static s
         | ConvertError::TooLarge { field, .. }
         | ConvertError::Invalid { field, .. } => field,
         ConvertError::Decode(_) => "bytes",
+        ConvertError::Description(_) => "description",
     })
 }
 

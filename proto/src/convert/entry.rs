@@ -6,6 +6,7 @@ use prost::Message;
 use super::attendance::{alarm_from_wire, turn_from_wire};
 use super::basic::{agent_name, gap_from_wire, gap_to_wire, lane_from_wire, lane_to_wire};
 use super::command::command_update_from_wire;
+use super::description::description_from_wire;
 use super::record::{presence_from_wire, telemetry_from_wire};
 use super::{ConvertError, at_most};
 use crate::entry::{AgentGap, Entry, EntryBody, EntryHeader, EntryKind, Origin};
@@ -79,6 +80,9 @@ pub fn entry_from_wire(entry: wire::Entry) -> Result<Entry, ConvertError> {
         Some(wire::entry::Body::Command(update)) => {
             command_update_from_wire(update)?.map_or(EntryBody::Unknown, EntryBody::Command)
         }
+        Some(wire::entry::Body::Description(description)) => {
+            EntryBody::Description(description_from_wire(description)?)
+        }
         None => EntryBody::Unknown,
     };
     Ok(Entry { header, body })
@@ -94,6 +98,7 @@ pub fn kind_to_wire(kind: EntryKind) -> wire::EntryKind {
         EntryKind::Attendance => wire::EntryKind::Attendance,
         EntryKind::Alarm => wire::EntryKind::Alarm,
         EntryKind::Command => wire::EntryKind::Command,
+        EntryKind::Description => wire::EntryKind::Description,
     }
 }
 

@@ -6,6 +6,7 @@ mod attendance;
 mod basic;
 mod command;
 mod command_store;
+mod description;
 mod edge;
 mod entry;
 mod ledger;
@@ -22,6 +23,7 @@ pub use command_store::{
     command_mark_from_bytes, command_mark_to_bytes, journal_record_from_bytes, journal_record_to_bytes,
     kept_command_from_bytes, kept_command_to_bytes,
 };
+pub use description::{description_from_bytes, description_from_wire, description_to_bytes, description_to_wire};
 pub use edge::{decode_agent_frame, decode_gateway_frame, encode_agent_frame, encode_gateway_frame};
 pub use entry::{
     decode_entry, encode_entry, encode_entry_header, encode_gap_body, entry_from_wire, kind_from_wire, kind_to_wire,
@@ -30,6 +32,7 @@ pub(crate) use ledger::{ledger_from_bytes, ledger_to_bytes};
 pub use record::{decode_record, encode_record, quality_to_wire, value_to_wire};
 
 use crate::command::{CommandIdError, FieldsError};
+use crate::description::DescriptionError;
 use crate::ids::NameError;
 use crate::limits::TEXT_BYTES_MAX;
 
@@ -69,6 +72,9 @@ pub enum ConvertError {
         /// What is wrong with them.
         source: FieldsError,
     },
+    /// A description contradicts itself, or is too large.
+    #[error("description: {0}")]
+    Description(#[from] DescriptionError),
     /// A field is larger than its limit.
     #[error("{field} has {got} items or bytes; at most {max} are allowed")]
     TooLarge {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 
+use super::description::{description_from_wire, description_to_wire};
 use super::{ConvertError, at_most};
 use crate::ids::{DeviceName, MetricName};
 use crate::limits::{NAME_BYTES_MAX, READINGS_PER_RECORD_MAX, RECORD_BYTES_MAX, SYMBOL_BYTES_MAX};
@@ -26,6 +27,7 @@ pub fn encode_record(record: &Record) -> Bytes {
             retained: presence.retained,
             reason: reason_to_wire(presence.reason).into(),
         }),
+        Record::Description(description) => wire::record::Body::Description(description_to_wire(description)),
     };
     wire::Record { body: Some(body) }.encode_to_vec().into()
 }
@@ -37,6 +39,9 @@ pub fn decode_record(bytes: Bytes) -> Result<Record, ConvertError> {
     match wire::Record::decode(bytes)?.body {
         Some(wire::record::Body::Telemetry(telemetry)) => Ok(Record::Telemetry(telemetry_from_wire(telemetry)?)),
         Some(wire::record::Body::Presence(presence)) => Ok(Record::Presence(presence_from_wire(&presence)?)),
+        Some(wire::record::Body::Description(description)) => {
+            Ok(Record::Description(description_from_wire(description)?))
+        }
         None => Err(ConvertError::Missing { field: "body" }),
     }
 }

@@ -135,6 +135,7 @@ impl Backbone {
                 | EntryBody::Attendance(_)
                 | EntryBody::Alarm(_)
                 | EntryBody::Command(_)
+                | EntryBody::Description(_)
                 | EntryBody::Unknown => {
                     let origin = entry.origin.as_ref().expect("a record has an origin");
                     let new = stored.entry((origin.epoch, origin.lane)).or_default().insert_one(origin.seq);

@@ -359,7 +359,7 @@ impl Model {
 fn is_between_repeats(accepted: &[Bytes], seq: Seq) -> bool {
     let kind = |payload: &Bytes| match decode_record(payload.clone()) {
         Ok(Record::Presence(presence)) => Some((presence.device, presence.online)),
-        Ok(Record::Telemetry(_)) | Err(_) => None,
+        Ok(Record::Telemetry(_) | Record::Description(_)) | Err(_) => None,
     };
     let at = usize::try_from(seq.get()).unwrap() - 1;
     let it = kind(&accepted[at]);

@@ -440,7 +440,7 @@ async fn presence_is_told_when_it_changes_and_a_repeat_waits_for_what_told_it() 
         .await;
     let online = |record| match record {
         lockgate_proto::record::Record::Presence(presence) => presence.online,
-        lockgate_proto::record::Record::Telemetry(_) => panic!("telemetry belongs to the other lane"),
+        other => panic!("no presence: {other:?}"),
     };
     let told: Vec<_> = world.bench.records(Lane::Events).await.into_iter().map(online).collect();
     assert_eq!(told, [false, true]);

@@ -160,6 +160,7 @@ impl Intake {
             kind: match record {
                 Record::Telemetry(_) => EntryKind::Telemetry,
                 Record::Presence(_) => EntryKind::Presence,
+                Record::Description(_) => EntryKind::Description,
             },
             device: Some(record.device().clone()),
             body,
@@ -233,6 +234,7 @@ fn shadow_updates(record: &Record) -> Vec<ShadowUpdate> {
             let (online, stale, at) = (presence.online, presence.is_stale(), presence.at);
             return vec![ShadowUpdate::Online { online, stale, at }];
         }
+        Record::Description(_) => return Vec::new(),
         Record::Telemetry(telemetry) if telemetry.historical => return Vec::new(),
         Record::Telemetry(telemetry) => telemetry,
     };
