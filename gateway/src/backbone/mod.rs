@@ -23,6 +23,7 @@ pub mod redis;
 mod selection;
 pub(crate) mod shadow_logic;
 mod stamps;
+mod tags_logic;
 mod types;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lockgate_proto::attendance::{Present, Sheet};
 use lockgate_proto::command::{CommandId, Kept};
+use lockgate_proto::description::Description;
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::Position;
@@ -88,6 +90,9 @@ pub trait Backbone: Send + Sync + 'static {
         room: &RoomId,
         device: &DeviceName,
     ) -> Result<(Position, Option<DeviceShadow>), BackboneError>;
+
+    /// What a device was last described as; `None` where it never was.
+    async fn description(&self, room: &RoomId, device: &DeviceName) -> Result<Option<Description>, BackboneError>;
 
     /// The devices of the room, by name.
     async fn devices(&self, room: &RoomId) -> Result<Vec<DeviceSummary>, BackboneError>;

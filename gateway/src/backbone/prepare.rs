@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lockgate_proto::attendance::Turn;
-use lockgate_proto::convert::{encode_attendance_body, encode_entry, encode_record};
+use lockgate_proto::convert::{description_to_bytes, encode_attendance_body, encode_entry, encode_record};
 use lockgate_proto::entry::{EntryHeader, Origin};
 use lockgate_proto::ids::{AgentName, DeviceName};
 use lockgate_proto::position::{Position, Stamp};
@@ -29,7 +29,7 @@ pub(super) struct Says {
     agent: AgentName,
     order: ReadingOrder,
     backlog: bool,
-    /// Each reading as an encoded record of its own.
+    /// Each reading as an encoded record of its own, a description as its message.
     pub(super) told: Vec<Told<Bytes>>,
 }
 
@@ -92,6 +92,10 @@ impl Says {
             ShadowUpdate::Online { online, stale, at } => {
                 Some(Told::Online { online: *online, stale: *stale, at: *at })
             }
+            ShadowUpdate::Described(description) => Some(Told::Described {
+                tags: description.tags.clone(),
+                value: description_to_bytes(description).into(),
+            }),
         };
         Says {
             agent: origin.agent.clone(),

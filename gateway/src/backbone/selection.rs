@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use lockgate_proto::ids::{DeviceName, MetricName};
+use lockgate_proto::ids::{DeviceName, MetricName, Tag};
 use lockgate_proto::position::Position;
 use lockgate_proto::reading::Value;
 
@@ -43,6 +43,8 @@ pub struct Selection {
 pub struct PageWanted {
     /// Which devices.
     pub devices: DeviceTest,
+    /// Only those that have this tag.
+    pub tag: Option<Tag>,
     /// Only those whose names follow this one.
     pub after: Option<DeviceName>,
     /// So many at most.
@@ -117,7 +119,8 @@ impl PageWanted {
         for device in devices {
             let device = device?;
             let follows = self.after.as_ref().is_none_or(|after| *after < device.device);
-            if !follows || !self.devices.holds(&device.device) {
+            let tagged = self.tag.as_ref().is_none_or(|tag| device.tags.contains(tag));
+            if !follows || !tagged || !self.devices.holds(&device.device) {
                 continue;
             }
             if page.devices.len() >= self.count_max {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use lockgate_proto::ids::{AgentName, MetricName};
+use lockgate_proto::ids::{AgentName, MetricName, Tag};
 use lockgate_proto::time::UnixMicros;
 
 use super::types::ReadingOrder;
@@ -50,6 +50,13 @@ pub(crate) enum Told<V> {
         /// When that was told.
         at: UnixMicros,
     },
+    /// The device is what this says.
+    Described {
+        /// By what it can be selected.
+        tags: Vec<Tag>,
+        /// The whole description.
+        value: V,
+    },
 }
 
 /// One metric's place in a shadow.
@@ -78,6 +85,12 @@ pub(crate) struct Shadow<V> {
     pub(crate) last_seen: Option<UnixMicros>,
     /// By metric. LIMIT: [`METRICS_PER_DEVICE_MAX`].
     pub(crate) metrics: BTreeMap<MetricName, Slot<V>>,
+    /// Where the record stands that described the device.
+    pub(crate) described_order: ReadingOrder,
+    /// What that record said of its tags.
+    pub(crate) tags: Vec<Tag>,
+    /// The whole of it, until the engine has taken it: it is large, and nobody decides by it.
+    pub(crate) described: Option<V>,
 }
 
 impl<V> Shadow<V> {
@@ -90,6 +103,9 @@ impl<V> Shadow<V> {
             presence_order: ReadingOrder::default(),
             last_seen: None,
             metrics: BTreeMap::new(),
+            described_order: ReadingOrder::default(),
+            tags: Vec::new(),
+            described: None,
         }
     }
 
@@ -123,12 +139,22 @@ impl<V> Shadow<V> {
                 }
                 true
             }
+            Told::Described { tags, value } => {
+                if teller.order < self.described_order {
+                    return false;
+                }
+                self.described_order = teller.order;
+                self.tags = tags;
+                self.described = Some(value);
+                true
+            }
         }
     }
 
     fn hand_over(&mut self, agent: AgentName) {
         self.agent = agent;
         self.presence_order = ReadingOrder::default();
+        self.described_order = ReadingOrder::default();
         for slot in self.metrics.values_mut() {
             slot.order = ReadingOrder::default();
         }
@@ -201,6 +227,7 @@ mod tests {
                 let value = Told::Metric { metric: metric(records[at].1), sampled_at: UnixMicros(0), value: at };
                 tell(&mut shadow, &agent, order(at), value);
                 tell(&mut shadow, &agent, order(at), Told::Online { online: at % 3 == 0, stale: false, at: UnixMicros(0) });
+                tell(&mut shadow, &agent, order(at), Told::Described { tags: Vec::new(), value: at });
             }
             let mut newest = BTreeMap::new();
             for (at, (_, of)) in records.iter().enumerate() {
@@ -213,6 +240,7 @@ mod tests {
             prop_assert_eq!(kept, newest);
             let last = (0..records.len()).max_by_key(|at| order(*at)).unwrap();
             prop_assert_eq!(shadow.online, Some(last % 3 == 0));
+            prop_assert_eq!(shadow.described, Some(last));
         }
     }
 

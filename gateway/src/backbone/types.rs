@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::entry::EntryKind;
-use lockgate_proto::ids::{AgentName, DeviceName, InstanceId};
+use lockgate_proto::ids::{AgentName, DeviceName, InstanceId, Tag};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::{Position, Stamp};
 use lockgate_proto::reading::Reading;
@@ -139,6 +139,8 @@ pub struct DeviceSummary {
     pub last_seen: Option<UnixMicros>,
     /// How many metrics are known of it.
     pub metrics: usize,
+    /// By what it can be selected, as it was last described.
+    pub tags: Vec<Tag>,
 }
 
 /// The state of a room.

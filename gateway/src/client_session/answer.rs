@@ -62,7 +62,8 @@ pub(super) async fn devices(
 ) -> Result<Body, RequestError> {
     let (backbone, room) = (&context.backbone, enter(grant, site, "list_devices.site")?);
     let (visible, _) = Filter::default().within(grant, &room).tests();
-    let wanted = PageWanted { devices: visible, after: page.after, count_max: page.limit.unwrap_or(usize::MAX) };
+    let wanted =
+        PageWanted { devices: visible, tag: None, after: page.after, count_max: page.limit.unwrap_or(usize::MAX) };
     let devices = backbone.page(&room, wanted).await.map_err(|error| unavailable(&error))?;
     let here = if context.config.presence.agents {
         Some(backbone.present(&room).await.map_err(|error| unavailable(&error))?)

@@ -10,6 +10,7 @@ use lockgate_gateway::backbone::{
     NewEntry, Opened, ReadLimit, Snapshot, Step, Stepped,
 };
 use lockgate_proto::attendance::{Present, Sheet};
+use lockgate_proto::description::Description;
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::{Offset, Position, Stamp};
@@ -124,6 +125,10 @@ impl Backbone for FakeLog {
     }
 
     async fn shadow(&self, _: &RoomId, _: &DeviceName) -> Result<(Position, Option<DeviceShadow>), BackboneError> {
+        nothing()
+    }
+
+    async fn description(&self, _: &RoomId, _: &DeviceName) -> Result<Option<Description>, BackboneError> {
         nothing()
     }
 

@@ -8,6 +8,7 @@ use lockgate_gateway::backbone::{
     ReadLimit, Snapshot, Step, Stepped,
 };
 use lockgate_proto::attendance::{Present, Sheet};
+use lockgate_proto::description::Description;
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::Position;
@@ -83,6 +84,11 @@ impl Backbone for Fickle {
     ) -> Result<(Position, Option<DeviceShadow>), BackboneError> {
         self.up()?;
         self.inner.shadow(room, device).await
+    }
+
+    async fn description(&self, room: &RoomId, device: &DeviceName) -> Result<Option<Description>, BackboneError> {
+        self.up()?;
+        self.inner.description(room, device).await
     }
 
     async fn devices(&self, room: &RoomId) -> Result<Vec<DeviceSummary>, BackboneError> {

@@ -293,7 +293,9 @@ proptest! {
     #[test]
     fn no_bytes_break_the_reading_of_a_description(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _read = description_from_bytes(&bytes).and_then(|told| {
-            let _checked = told.commands.iter().map(|command| command.check(&Fields::default())).count();
+            for command in &told.commands {
+                let _checked = command.check(&Fields::default());
+            }
             description_from_bytes(&description_to_bytes(&told))
         });
     }

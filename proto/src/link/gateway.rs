@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::description::Description;
 use crate::entry::{EntryKind, Origin};
 use crate::ids::{AgentName, DeviceName, SessionId, Site};
 use crate::ledger::Ledger;
@@ -170,6 +171,8 @@ pub enum ShadowUpdate {
         /// Since when it is known.
         at: UnixMicros,
     },
+    /// What it is.
+    Described(Description),
 }
 
 #[cfg(test)]

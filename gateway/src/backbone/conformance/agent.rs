@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use lockgate_proto::convert::{encode_gap_body, encode_record};
+use lockgate_proto::description::{CommandDescription, Description};
 use lockgate_proto::entry::{EntryKind, Origin};
 use lockgate_proto::gap::Gap;
-use lockgate_proto::ids::{AgentId, AgentName, DeviceName, MetricName, RoomId, SessionId, Site, Tenant};
+use lockgate_proto::ids::{
+    AgentId, AgentName, CommandName, DeviceName, MetricName, RoomId, SessionId, Site, Tag, Tenant,
+};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::Position;
 use lockgate_proto::reading::{Quality, Reading, Value};
@@ -114,6 +117,29 @@ impl Agent {
         self.record(Lane::Events, seq, false, &Record::Presence(presence))
     }
 
+    /// A description of this very number, with a command of this name.
+    pub(crate) fn described(
+        &mut self,
+        seq: Seq,
+        device_name: &str,
+        command: &str,
+        tags: &[&str],
+        backlog: bool,
+    ) -> NewEntry {
+        let command = CommandDescription {
+            name: CommandName::new(command).unwrap(),
+            label: None,
+            arguments: Vec::new(),
+            confirm: false,
+            idempotent: false,
+            at_once: 1,
+            timeout: None,
+        };
+        let tags = tags.iter().map(|tag| Tag::new(tag).unwrap()).collect();
+        let description = Description::new(device(device_name), Vec::new(), vec![command], tags).unwrap();
+        self.record(Lane::Events, seq, backlog, &Record::Description(description))
+    }
+
     pub(crate) fn gap(&mut self, gap: &Gap) -> NewEntry {
         self.ledger_mut().lose(gap);
         NewEntry {
@@ -146,6 +172,9 @@ impl Agent {
                 let update = ShadowUpdate::Online { online, stale, at };
                 (EntryKind::Presence, vec![update])
             }
+            Record::Description(description) => {
+                (EntryKind::Description, vec![ShadowUpdate::Described(description.clone())])
+            }
         };
         NewEntry {
             received_at: self.received_at,
@@ -161,6 +190,11 @@ impl Agent {
     pub(crate) async fn step(&mut self, entries: Vec<NewEntry>) -> Result<Stepped, BackboneError> {
         self.n += 1;
         self.ask(self.n, entries).await
+    }
+
+    /// The same, of which nothing may stand in the way.
+    pub(crate) async fn stored(&mut self, entries: Vec<NewEntry>) {
+        assert_eq!(self.step(entries).await, Ok(Stepped::Done));
     }
 
     /// Asks for a step of this very number.

@@ -6,6 +6,7 @@
 pub(crate) mod agent;
 mod attendance;
 mod commands;
+mod descriptions;
 mod faults;
 mod feeds;
 mod logs;
@@ -23,6 +24,7 @@ use super::Backbone;
 
 pub(crate) use attendance::*;
 pub(crate) use commands::*;
+pub(crate) use descriptions::*;
 pub(crate) use faults::*;
 pub(crate) use feeds::*;
 pub(crate) use logs::*;
@@ -109,6 +111,9 @@ macro_rules! conformance_suite {
             devices_beyond_the_bound_are_logged_and_get_no_shadow,
             a_list_goes_on_where_it_stopped,
             no_more_shadows_are_read_than_are_wanted,
+            a_device_is_what_it_was_last_described_as,
+            values_and_descriptions_of_a_device_do_not_disturb_each_other,
+            a_device_that_goes_over_is_what_its_new_agent_says,
             coming_and_leaving_are_entries_told_once,
             people_at_two_instances_are_counted_together,
             who_was_at_an_instance_that_died_leaves_after_the_lease,

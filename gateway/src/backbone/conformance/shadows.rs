@@ -201,7 +201,7 @@ pub(crate) async fn a_list_goes_on_where_it_stopped<F: Future<Output = Made>>(ma
     let mut after = None;
     loop {
         let devices = DeviceTest::new(|device| device.as_str() != "hidden");
-        let wanted = PageWanted { devices, after, count_max: 2 };
+        let wanted = PageWanted { devices, tag: None, after, count_max: 2 };
         let page = world.backbone().page(&room("plant"), wanted).await.unwrap();
         pages.push((page.devices.iter().map(|device| device.device.as_str().to_owned()).collect(), page.more));
         after = page.devices.last().map(|last| last.device.clone());
@@ -211,7 +211,7 @@ pub(crate) async fn a_list_goes_on_where_it_stopped<F: Future<Output = Made>>(ma
     }
     let named = |names: &[&str], more| (names.iter().map(ToString::to_string).collect::<Vec<_>>(), more);
     assert_eq!(pages, [named(&["a", "b"], true), named(&["c", "d"], true), named(&["e"], false)]);
-    let nowhere = PageWanted { devices: DeviceTest::new(|_| true), after: None, count_max: 1 };
+    let nowhere = PageWanted { devices: DeviceTest::new(|_| true), tag: None, after: None, count_max: 1 };
     assert!(!world.backbone().page(&room("nowhere"), nowhere).await.unwrap().more);
 }
 

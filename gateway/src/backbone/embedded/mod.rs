@@ -10,6 +10,7 @@
 
 mod attendance;
 mod commands;
+mod descriptions;
 mod feeds;
 mod log;
 mod reader;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lockgate_proto::attendance::{Present, Sheet};
 use lockgate_proto::command::{CommandId, Kept};
+use lockgate_proto::description::Description;
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::limits::ATTENDANCE_LEASE;
@@ -238,6 +240,16 @@ impl Backbone for EmbeddedBackbone {
             .read(move |store| match log::room_id(store, &room)? {
                 Some(id) => Ok((log::newest(store, id)?.0, shadows::read_one(store, id, &device)?)),
                 None => Ok((Position::START, None)),
+            })
+            .await
+    }
+
+    async fn description(&self, room: &RoomId, device: &DeviceName) -> Result<Option<Description>, BackboneError> {
+        let (room, device) = (room.clone(), device.clone());
+        self.readers
+            .read(move |store| match log::room_id(store, &room)? {
+                Some(id) => descriptions::read(store, id, &device),
+                None => Ok(None),
             })
             .await
     }

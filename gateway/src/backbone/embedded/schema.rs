@@ -92,6 +92,17 @@ CREATE INDEX commands_ended ON commands (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX commands_by_age ON commands (room, accepted_at, id);
 CREATE INDEX commands_by_device ON commands (room, device, accepted_at, id);
 ",
+    "
+ALTER TABLE shadows ADD COLUMN described_epoch_order INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE shadows ADD COLUMN described_seq INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE shadows ADD COLUMN tags TEXT NOT NULL DEFAULT '';
+CREATE TABLE descriptions (
+    room INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    description BLOB NOT NULL,
+    PRIMARY KEY (room, device)
+) STRICT;
+",
 ];
 
 /// The version that this program writes.

@@ -2,21 +2,24 @@
 //!
 //! A device is one row. Its `metrics` column is a version byte, then for each metric: epoch order, seq and
 //! time of receipt (eight bytes each), length (four), all little-endian, and an encoded record of one reading.
-//! So a step rewrites one row per device, however many readings it brings.
+//! So a step rewrites one row per device, however many readings it brings. What a device was described as is large
+//! and seldom told: it has a row of its own, and only its place and its tags are here.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use bytes::Bytes;
 use lockgate_proto::convert::decode_record;
-use lockgate_proto::ids::{AgentName, DeviceName};
+use lockgate_proto::ids::{AgentName, DeviceName, Tag};
 use lockgate_proto::reading::Reading;
 use lockgate_proto::record::Record;
 use lockgate_proto::time::UnixMicros;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::descriptions;
 use super::log::damaged;
 use crate::backbone::shadow_logic::{Shadow, Slot, Teller, Told};
+use crate::backbone::tags_logic::{tags_from_text, tags_to_text};
 use crate::backbone::{DevicePage, DeviceShadow, DeviceSummary, PageWanted, ReadingOrder, ShadowMetric, Wanted};
 
 /// LIMIT: the writer keeps so many devices at hand; beyond, it starts afresh and reads those it needs again.
@@ -25,11 +28,15 @@ const DEVICES_KEPT_MAX: usize = 20_000;
 const METRICS_VERSION: u8 = 1;
 const MARK_BYTES: usize = 28;
 const PUT: &str = "INSERT INTO shadows (room, device, agent, online, presence_epoch_order, presence_seq, last_seen, \
-     metric_count, metrics) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+     metric_count, metrics, described_epoch_order, described_seq, tags) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) \
      ON CONFLICT (room, device) DO UPDATE SET agent = excluded.agent, online = excluded.online, \
      presence_epoch_order = excluded.presence_epoch_order, presence_seq = excluded.presence_seq, \
-     last_seen = excluded.last_seen, metric_count = excluded.metric_count, metrics = excluded.metrics";
-const COLUMNS: &str = "device, agent, online, presence_epoch_order, presence_seq, last_seen, metric_count, metrics";
+     last_seen = excluded.last_seen, metric_count = excluded.metric_count, metrics = excluded.metrics, \
+     described_epoch_order = excluded.described_epoch_order, described_seq = excluded.described_seq, \
+     tags = excluded.tags";
+const COLUMNS: &str = "device, agent, online, presence_epoch_order, presence_seq, last_seen, metric_count, metrics, \
+     described_epoch_order, described_seq, tags";
 
 /// The shadows that the writer works on. Readings are kept encoded, as the rows have them.
 pub(super) struct Shadows {
@@ -98,7 +105,10 @@ impl Shadows {
         self.changed.dedup();
         let mut put = store.prepare_cached(PUT)?;
         for key in self.changed.drain(..) {
-            let Some(shadow) = self.kept.get(&key) else { continue };
+            let Some(shadow) = self.kept.get_mut(&key) else { continue };
+            if let Some(description) = shadow.described.take() {
+                descriptions::put(store, &key, &description)?;
+            }
             put.execute(params![
                 key.0,
                 key.1.as_str(),
@@ -109,6 +119,9 @@ impl Shadows {
                 shadow.last_seen.map(|at| at.0),
                 i64::try_from(shadow.metrics.len()).unwrap_or(i64::MAX),
                 encode(shadow),
+                shadow.described_order.epoch_order.cast_signed(),
+                shadow.described_order.seq.cast_signed(),
+                tags_to_text(&shadow.tags),
             ])?;
         }
         if self.kept.len() > DEVICES_KEPT_MAX {
@@ -162,7 +175,7 @@ pub(super) fn read_some(store: &Connection, room: i64, wanted: &Wanted) -> rusql
     wanted.take(shadows.filter_map(Result::transpose))
 }
 
-const SUMMARIES: &str = "SELECT device, agent, online, last_seen, metric_count FROM shadows WHERE room = ?1 \
+const SUMMARIES: &str = "SELECT device, agent, online, last_seen, metric_count, tags FROM shadows WHERE room = ?1 \
      AND device > ?2 ORDER BY device";
 
 /// All devices of a room by name.
@@ -185,6 +198,7 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<DeviceSummary> {
         stale,
         last_seen: row.get::<_, Option<i64>>(3)?.map(UnixMicros),
         metrics: usize::try_from(row.get::<_, i64>(4)?).unwrap_or(0),
+        tags: tags(row, 5)?,
     })
 }
 
@@ -199,6 +213,8 @@ fn load(store: &Connection, room: i64, device: &DeviceName) -> rusqlite::Result<
             let slot = Slot { order: stored.order, received_at: stored.received_at, value: stored.bytes };
             shadow.metrics.insert(stored.reading.metric, slot);
         }
+        shadow.described_order = order(row.get(8)?, row.get(9)?);
+        shadow.tags = tags(row, 10)?;
         Ok(shadow)
     };
     store.prepare_cached(&sql)?.query_row(params![room, device.as_str()], shadow).optional()
@@ -290,6 +306,11 @@ fn order(epoch_order: i64, seq: i64) -> ReadingOrder {
 
 fn device_name(row: &Row<'_>, column: usize) -> rusqlite::Result<DeviceName> {
     DeviceName::new(row.get::<_, String>(column)?).map_err(|_| damaged(column, "a device has no name"))
+}
+
+fn tags(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<Tag>> {
+    let text = row.get_ref(column)?.as_str().map_err(|_| damaged(column, "a device's tags are no text"))?;
+    tags_from_text(text).ok_or_else(|| damaged(column, "a device has a tag that is none"))
 }
 
 pub(super) fn agent_name(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentName> {

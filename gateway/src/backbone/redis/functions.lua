@@ -50,7 +50,7 @@ end
 
 -- What a telling changes in a device's shadow. Only reads. `crowd`: how many devices the room may have, and those
 -- beyond.
-local function plan(devices, shadow, agent, told, crowd)
+local function plan(devices, described, shadow, agent, told, crowd)
   local generation, presence, online, seen, owner = 1, string.rep('\0', 16), '-', string.rep('\0', 8), agent
   local header = redis.call('HGET', devices, told.device)
   if header then
@@ -99,10 +99,17 @@ local function plan(devices, shadow, agent, told, crowd)
   end
   local said = told.online ~= '' and not smaller(told.presence, presence)
   if said then presence, online, fresh = told.presence, told.online, true end
+  -- A description is never without bytes: it names its device.
+  local is
+  if told.description ~= '' then
+    local order, held = struct.pack('>I4', generation) .. told.described, redis.call('HGET', described, told.device)
+    if not held or not smaller(order, string.sub(held, 1, 20)) then is, fresh = order .. told.tags, true end
+  end
   if not fresh then return nil end
   if (#set > 0 or (said and online == '1')) and smaller(seen, told.seen) then seen = told.seen end
   local new = struct.pack('>I4', generation) .. presence .. online .. seen .. owner
-  return { shadow = shadow, device = told.device, header = new, set = set, removed = removed }
+  return { shadow = shadow, device = told.device, header = new, set = set, removed = removed,
+    described = is, description = told.description }
 end
 
 -- Takes the tellings out of the arguments, from `at` on.
@@ -110,9 +117,10 @@ local function tellings(args, at)
   local all = {}
   for _ = 1, tonumber(args[at]) do
     local told = { device = args[at + 1], backlog = args[at + 2] == '1', presence = args[at + 3],
-      online = args[at + 4], seen = args[at + 5], metrics = {}, orders = {}, values = {} }
-    local metrics = tonumber(args[at + 6])
-    at = at + 6
+      online = args[at + 4], seen = args[at + 5], described = args[at + 6], tags = args[at + 7],
+      description = args[at + 8], metrics = {}, orders = {}, values = {} }
+    local metrics = tonumber(args[at + 9])
+    at = at + 9
     for _ = 1, metrics do
       told.metrics[#told.metrics + 1] = args[at + 1]
       told.orders[#told.orders + 1] = args[at + 2]
@@ -125,8 +133,9 @@ local function tellings(args, at)
 end
 
 -- Applies a session's step, if the ledger stands right before it.
--- KEYS: ledgers, head, log, devices, then the shadow of each telling. All of them; but not the channel, which
--- never exists: a cluster would take it for one that has gone ahead to another node.
+-- KEYS: ledgers, head, log, devices, then the shadow of each telling, and at last, only where something is described,
+-- described and descriptions. All of them; but none that need not exist, such as the channel: a cluster would take it
+-- for one that has gone ahead to another node.
 -- ARGV: agent, holder (session and claim), n - 1, n, ledger, count of entries, stamp of the last one,
 --       when the newest was received (µs), bytes of all, block, the live channel, most devices of the room, then the
 --       tellings.
@@ -143,9 +152,10 @@ local function step(keys, args)
   end
   if at ~= before then return 'refused' end
 
-  local plans, crowd = {}, { max = tonumber(args[12]), left_out = 0 }
-  for index, told in ipairs(tellings(args, 13)) do
-    plans[#plans + 1] = plan(keys[4], keys[4 + index], agent, told, crowd)
+  local plans, crowd, all = {}, { max = tonumber(args[12]), left_out = 0 }, tellings(args, 13)
+  local described, descriptions = keys[5 + #all], keys[6 + #all]
+  for index, told in ipairs(all) do
+    plans[#plans + 1] = plan(keys[4], described, keys[4 + index], agent, told, crowd)
   end
 
   append(keys[2], keys[3], args, 6)
@@ -156,6 +166,10 @@ local function step(keys, args)
       redis.call('HSET', planned.shadow, unpack(planned.set, first, math.min(first + UNPACKED_MAX - 1, #planned.set)))
     end
     if #planned.removed > 0 then redis.call('HDEL', planned.shadow, unpack(planned.removed)) end
+    if planned.described then
+      redis.call('HSET', described, planned.device, planned.described)
+      redis.call('HSET', descriptions, planned.device, planned.description)
+    end
   end
   if crowd.left_out > 0 then return { 'done', crowd.left_out, crowd.first } end
   return 'done'

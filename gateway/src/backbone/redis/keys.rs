@@ -8,6 +8,8 @@
 //! | `…:ledgers` | hash | by agent: session, claim, step, ledger |
 //! | `…:devices` | hash | by device: who tells of it, presence, last sign of life |
 //! | `…:shadow:DEVICE` | hash | by metric: order, time of receipt, reading |
+//! | `…:described` | hash | by device: order of its description, its tags |
+//! | `…:descriptions` | hash | by device: what it was last described as |
 //! | `…:attendance` | string | who is in the room |
 //! | `…:live` | sharded channel | each step's entries, as they are in the log |
 //! | `lockgate:{instances}:urls` | hash | of no room: by instance, until when it is there, what it serves, where it is reached |
@@ -112,6 +114,14 @@ impl RoomKeys {
 
     pub(super) fn shadow(&self, device: &DeviceName) -> String {
         format!("{}:shadow:{}", self.prefix, utf8_percent_encode(device.as_str(), ENCODED))
+    }
+
+    pub(super) fn described(&self) -> String {
+        format!("{}:described", self.prefix)
+    }
+
+    pub(super) fn descriptions(&self) -> String {
+        format!("{}:descriptions", self.prefix)
     }
 
     pub(super) fn attendance(&self) -> String {

@@ -13,6 +13,7 @@
 mod attendance;
 mod block_logic;
 mod connector;
+mod descriptions;
 mod fitness_logic;
 mod instances;
 mod keys;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lockgate_proto::attendance::{Present, Sheet};
+use lockgate_proto::description::Description;
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::{Position, Stamp};
@@ -159,6 +161,9 @@ impl RedisBackbone {
         let tellings = shadows::tellings(&entries);
         let mut names = vec![keys.ledgers(), keys.head(), keys.log(), keys.devices()];
         names.extend(tellings.iter().map(|telling| keys.shadow(&telling.device)));
+        if tellings.iter().any(|telling| telling.shadow.described.is_some()) {
+            names.extend([keys.described(), keys.descriptions()]);
+        }
         let ledger = mark(&step.ledger);
         let mut call = self.call(Function::Step, &names);
         call.arg(agent.agent.as_str()).arg(&ledger[..16]).arg(&(step.n - 1).to_be_bytes()).arg(&step.n.to_be_bytes());
@@ -311,6 +316,10 @@ impl Backbone for RedisBackbone {
         let row = shadows::row(&self.shared.nodes, &keys, device).await?;
         let rows = row.map(|row| (device.clone(), row)).into_iter().collect();
         Ok((position, self.shadows(&keys, rows).await?.pop()))
+    }
+
+    async fn description(&self, room: &RoomId, device: &DeviceName) -> Result<Option<Description>, BackboneError> {
+        descriptions::read(&self.shared.nodes, &RoomKeys::new(room), device).await
     }
 
     async fn devices(&self, room: &RoomId) -> Result<Vec<DeviceSummary>, BackboneError> {

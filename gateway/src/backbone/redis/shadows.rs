@@ -17,10 +17,12 @@ use lockgate_proto::record::Record;
 use lockgate_proto::time::UnixMicros;
 use redis::{Cmd, FromRedisValue, cmd};
 
+use super::descriptions;
 use super::keys::RoomKeys;
 use super::nodes::Nodes;
 use crate::backbone::prepare::PreparedEntry;
 use crate::backbone::shadow_logic::Shadow;
+use crate::backbone::tags_logic::tags_to_text;
 use crate::backbone::{BackboneError, DeviceShadow, DeviceSummary, ReadingOrder, ShadowMetric};
 
 /// What all entries of a step together tell of one device.
@@ -77,6 +79,9 @@ impl Telling {
             order_bytes(shadow.presence_order),
             if shadow.stale { Bytes::from_static(b"s") } else { shadow.online.map_or(Bytes::new(), flag) },
             seen_bytes(shadow.last_seen),
+            order_bytes(shadow.described_order),
+            Bytes::from(tags_to_text(&shadow.tags)),
+            shadow.described.clone().unwrap_or_default(),
             Bytes::from(shadow.metrics.len().to_string()),
         ];
         for (metric, slot) in &shadow.metrics {
@@ -197,7 +202,9 @@ pub(super) async fn list(nodes: &Nodes, keys: &RoomKeys) -> Result<Vec<DeviceSum
     let rows = rows(nodes, keys).await?;
     let asked = |device: &DeviceName| cmd("HLEN").arg(keys.shadow(device)).take();
     let counts: Vec<usize> = of_each(nodes, keys, &rows, asked).await?;
+    let mut tags = descriptions::tags(nodes, keys).await?;
     let summary = |((device, row), metrics): ((DeviceName, DeviceRow), usize)| DeviceSummary {
+        tags: tags.remove(device.as_str()).unwrap_or_default(),
         device,
         agent: row.agent,
         online: row.online,

@@ -234,7 +234,7 @@ fn shadow_updates(record: &Record) -> Vec<ShadowUpdate> {
             let (online, stale, at) = (presence.online, presence.is_stale(), presence.at);
             return vec![ShadowUpdate::Online { online, stale, at }];
         }
-        Record::Description(_) => return Vec::new(),
+        Record::Description(description) => return vec![ShadowUpdate::Described(description.clone())],
         Record::Telemetry(telemetry) if telemetry.historical => return Vec::new(),
         Record::Telemetry(telemetry) => telemetry,
     };
