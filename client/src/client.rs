@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use lockgate_proto::attendance::Present;
 use lockgate_proto::command::CommandId;
+use lockgate_proto::convert::description_from_wire;
+use lockgate_proto::description::Description;
 use lockgate_proto::gateways::{Attempt, Gateways, Trouble};
-use lockgate_proto::ids::{DeviceName, Site, Tenant};
+use lockgate_proto::ids::{DeviceName, Site, Tag, Tenant};
 use lockgate_proto::wire;
 use lockgate_proto::wire::client_frame::Request;
 use lockgate_proto::wire::server_frame::Body;
@@ -169,9 +171,20 @@ impl Client {
 
     /// The devices that a site knows, as far as the token lets see them.
     pub async fn devices(&mut self, site: &Site) -> Result<Vec<DeviceSummary>, ClientError> {
+        self.list_devices(site, None).await
+    }
+
+    /// Those of them that have a tag.
+    pub async fn devices_tagged(&mut self, site: &Site, tag: &Tag) -> Result<Vec<DeviceSummary>, ClientError> {
+        self.list_devices(site, Some(tag)).await
+    }
+
+    async fn list_devices(&mut self, site: &Site, tag: Option<&Tag>) -> Result<Vec<DeviceSummary>, ClientError> {
         let (mut devices, mut after) = (Vec::new(), String::new());
         loop {
-            let list = wire::ListDevices { site: site.as_str().to_owned(), after: after.clone(), limit: PAGE_DEVICES };
+            let tag = tag.map(|tag| tag.as_str().to_owned()).unwrap_or_default();
+            let list =
+                wire::ListDevices { site: site.as_str().to_owned(), after: after.clone(), limit: PAGE_DEVICES, tag };
             let Body::DeviceList(list) = self.connection.ask(Request::ListDevices(list)).await? else {
                 return Err(ClientError::WrongAnswer);
             };
@@ -194,6 +207,15 @@ impl Client {
         let (site, device) = (site.as_str().to_owned(), device.as_str().to_owned());
         match self.connection.ask(Request::GetShadow(wire::GetShadow { site, device })).await? {
             Body::Shadow(reply) => convert::shadow(reply.shadow.ok_or(ClientError::WrongAnswer)?),
+            _ => Err(ClientError::WrongAnswer),
+        }
+    }
+
+    /// What a device measures and can be told to do; `None`: its agent has never said.
+    pub async fn describe(&mut self, site: &Site, device: &DeviceName) -> Result<Option<Description>, ClientError> {
+        let (site, device) = (site.as_str().to_owned(), device.as_str().to_owned());
+        match self.connection.ask(Request::DescribeDevice(wire::DescribeDevice { site, device })).await? {
+            Body::Description(reply) => Ok(reply.description.map(description_from_wire).transpose()?),
             _ => Err(ClientError::WrongAnswer),
         }
     }

@@ -9,7 +9,7 @@ use lockgate_proto::convert::{
 };
 use lockgate_proto::entry::{AgentGap, Entry, EntryBody};
 use lockgate_proto::gap::GapReason;
-use lockgate_proto::ids::{AgentName, DeviceName};
+use lockgate_proto::ids::{AgentName, DeviceName, Tag};
 use lockgate_proto::loss::Totals;
 use lockgate_proto::position::{Offset, Position, Stamp};
 use lockgate_proto::reading::Reading;
@@ -103,6 +103,7 @@ pub(crate) fn summary(device: wire::DeviceSummary) -> Result<DeviceSummary, Clie
         online: device.online,
         stale: device.stale,
         agent_here: device.agent_here,
+        tags: device.tags.iter().map(Tag::new).collect::<Result<_, _>>()?,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockgate_proto::entry::{AgentGap, Entry, EntryKind};
-use lockgate_proto::ids::{AgentName, DeviceName, MetricName, Site};
+use lockgate_proto::ids::{AgentName, DeviceName, MetricName, Site, Tag};
 use lockgate_proto::loss::Totals;
 use lockgate_proto::position::Position;
 use lockgate_proto::reading::Reading;
@@ -153,6 +153,8 @@ pub struct DeviceSummary {
     pub stale: bool,
     /// Whether its agent is connected; `None`: the gateway does not say.
     pub agent_here: Option<bool>,
+    /// By what it can be selected.
+    pub tags: Vec<Tag>,
 }
 
 /// What became of an agent's records: `produced = stored + lost + pending`.

@@ -327,7 +327,8 @@ impl Subscription {
             | Body::Group(_)
             | Body::CommandList(_)
             | Body::Unfollowed(_)
-            | Body::Conflated(_) => Ok(()),
+            | Body::Conflated(_)
+            | Body::Description(_) => Ok(()),
         }
     }
 

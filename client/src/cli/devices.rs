@@ -2,7 +2,7 @@
 
 use clap::Args;
 use lockgate_client::Client;
-use lockgate_proto::ids::{Site, Tenant};
+use lockgate_proto::ids::{Site, Tag, Tenant};
 
 use super::args::GatewayArgs;
 use super::output::{DIM, Lines, styled};
@@ -14,6 +14,9 @@ use super::{CliError, json};
 pub(super) struct DevicesArgs {
     /// The site
     site: Site,
+    /// Only devices that have this tag
+    #[arg(long)]
+    tag: Option<Tag>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -23,7 +26,10 @@ pub(super) struct DevicesArgs {
 
 pub(super) async fn run(args: DevicesArgs) -> Result<(), CliError> {
     let mut client = Client::connect(args.gateway.options()?).await?;
-    let mut devices = client.devices(&args.site).await?;
+    let mut devices = match &args.tag {
+        Some(tag) => client.devices_tagged(&args.site, tag).await?,
+        None => client.devices(&args.site).await?,
+    };
     let tenant = client.tenant().cloned();
     client.close().await;
     devices.sort_by(|a, b| a.device.cmp(&b.device));
@@ -31,7 +37,11 @@ pub(super) async fn run(args: DevicesArgs) -> Result<(), CliError> {
     if args.json {
         devices.iter().try_for_each(|device| json::device(&mut lines, device))?;
     } else if devices.is_empty() {
-        lines.text(styled(DIM, none_known(&args.site, tenant.as_ref())));
+        let text = match &args.tag {
+            Some(tag) => format!("no device of site \"{}\" has the tag \"{tag}\"", args.site),
+            None => none_known(&args.site, tenant.as_ref()),
+        };
+        lines.text(styled(DIM, text));
         lines.write_aside();
     } else {
         Painter::new(None).devices(&mut lines, &devices);

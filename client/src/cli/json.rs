@@ -6,12 +6,14 @@ use lockgate_client::{DeviceShadow, DeviceSummary, Event};
 use lockgate_proto::attendance::Present;
 use lockgate_proto::entry::{AgentGap, Entry, EntryBody, EntryHeader};
 use lockgate_proto::gap::{Gap, TimeSpan};
+use lockgate_proto::ids::Tag;
 use lockgate_proto::reading::{Quality, Reading, Value};
 use lockgate_proto::seq::Seq;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::CliError;
+use super::describe::DescriptionJson;
 use super::output::{Lines, position, rfc3339};
 use orders::{CommandJson, UpdateLine};
 pub(super) use orders::{command_status, order};
@@ -72,13 +74,7 @@ struct Said<'r> {
 
 impl<'r> Said<'r> {
     fn of(kind: &'static str, device: &'r str, reading: &'r Reading) -> Said<'r> {
-        let (value, value_hex) = match &reading.value {
-            Value::Number(number) => (Some(json!(number)), None),
-            Value::Integer(number) => (Some(json!(number)), None),
-            Value::Flag(flag) => (Some(json!(flag)), None),
-            Value::Text(text) => (Some(json!(**text)), None),
-            Value::Raw(bytes) => (None, Some(super::text::hex(bytes))),
-        };
+        let (value, value_hex) = value_json(&reading.value);
         let (quality, quality_reason) = match &reading.quality {
             Quality::Good => ("good", None),
             Quality::Uncertain(reason) => ("uncertain", Some(&**reason)),
@@ -87,6 +83,17 @@ impl<'r> Said<'r> {
         let time = rfc3339(reading.sampled_at);
         let (metric, unit) = (reading.metric.as_str(), reading.unit.as_deref());
         Said { kind, device, metric, value, value_hex, unit, time, quality, quality_reason }
+    }
+}
+
+/// A value, or its bytes in hexadecimal.
+pub(super) fn value_json(value: &Value) -> (Option<Json>, Option<String>) {
+    match value {
+        Value::Number(number) => (Some(json!(number)), None),
+        Value::Integer(number) => (Some(json!(number)), None),
+        Value::Flag(flag) => (Some(json!(flag)), None),
+        Value::Text(text) => (Some(json!(**text)), None),
+        Value::Raw(bytes) => (None, Some(super::text::hex(bytes))),
     }
 }
 
@@ -159,13 +166,8 @@ struct AlarmLine<'r> {
 
 #[derive(Serialize)]
 struct DescriptionLine<'r> {
-    kind: &'static str,
-    device: &'r str,
-    /// As hexadecimal text: numbers of JSON are too small for it.
-    version: String,
-    metrics: Vec<&'r str>,
-    commands: Vec<&'r str>,
-    tags: Vec<&'r str>,
+    #[serde(flatten)]
+    told: DescriptionJson<'r>,
     #[serde(flatten)]
     place: Place,
 }
@@ -223,6 +225,8 @@ struct DeviceLine<'r> {
     agent_here: Option<bool>,
     last_seen: Option<String>,
     metrics: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<&'r str>,
 }
 
 #[derive(Serialize)]
@@ -275,6 +279,7 @@ pub(super) fn device(lines: &mut Lines, summary: &DeviceSummary) -> Result<(), C
         agent_here: summary.agent_here,
         last_seen: summary.last_seen.and_then(rfc3339),
         metrics: summary.metrics.into(),
+        tags: summary.tags.iter().map(Tag::as_str).collect(),
     })
 }
 
@@ -284,7 +289,17 @@ pub(super) fn shadow(lines: &mut Lines, shadow: &DeviceShadow) -> Result<(), Cli
     let last_seen = shadow.last_seen.and_then(rfc3339);
     let metrics = shadow.metrics.len() as u64;
     let (online, stale, agent_here) = (shadow.online, shadow.stale, None);
-    lines.json(&DeviceLine { kind: "device", device, agent, online, stale, agent_here, last_seen, metrics })?;
+    lines.json(&DeviceLine {
+        kind: "device",
+        device,
+        agent,
+        online,
+        stale,
+        agent_here,
+        last_seen,
+        metrics,
+        tags: Vec::new(),
+    })?;
     for metric in &shadow.metrics {
         let said = Said::of("shadow", device, &metric.reading);
         lines.json(&ShadowLine { said, agent, received_at: rfc3339(metric.received_at) })?;
@@ -384,15 +399,9 @@ fn entry(lines: &mut Lines, entry: &Entry) -> Result<(), CliError> {
         EntryBody::Command(update) => {
             lines.json(&UpdateLine { now: CommandJson::of(update), place: Place::of(header) })
         }
-        EntryBody::Description(description) => lines.json(&DescriptionLine {
-            kind: "description",
-            device: description.device.as_str(),
-            version: format!("{:016x}", description.version),
-            metrics: description.metrics.iter().map(|metric| metric.name.as_str()).collect(),
-            commands: description.commands.iter().map(|command| command.name.as_str()).collect(),
-            tags: description.tags.iter().map(|tag| tag.as_str()).collect(),
-            place: Place::of(header),
-        }),
+        EntryBody::Description(description) => {
+            lines.json(&DescriptionLine { told: DescriptionJson::of(description), place: Place::of(header) })
+        }
         EntryBody::Unknown => lines.json(&Notice {
             offset: Some(header.position.offset.0),
             position: Some(position(header.position)),

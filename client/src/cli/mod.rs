@@ -3,6 +3,7 @@
 mod args;
 mod cancel;
 mod commands;
+mod describe;
 mod devices;
 mod json;
 mod loss;
@@ -48,6 +49,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// List a site's devices
     Devices(devices::DevicesArgs),
+    /// Show what a device measures, and what it can be told to do
+    Describe(describe::DescribeArgs),
     /// Show the last known values of a device
     Shadow(shadow::ShadowArgs),
     /// List the agents and people that are connected to a site
@@ -154,6 +157,7 @@ fn run(command: Command) -> Result<(), CliError> {
         match command {
             Command::Watch(args) => watch::run(args).await,
             Command::Devices(args) => devices::run(args).await,
+            Command::Describe(args) => describe::run(args).await,
             Command::Shadow(args) => shadow::run(args).await,
             Command::Presence(args) => presence::run(args).await,
             Command::Loss(args) => loss::run(args).await,

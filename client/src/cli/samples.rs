@@ -190,6 +190,7 @@ pub(super) fn devices() -> Vec<DeviceSummary> {
         online,
         stale: false,
         agent_here: Some(true),
+        tags: Vec::new(),
     };
     let away = DeviceSummary { agent_here: Some(false), ..device("fan", Some(true), Some(NOON)) };
     let stale = DeviceSummary { stale: true, ..device("lift", Some(false), Some(NOON)) };

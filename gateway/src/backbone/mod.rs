@@ -36,7 +36,7 @@ use async_trait::async_trait;
 use lockgate_proto::attendance::{Present, Sheet};
 use lockgate_proto::command::{CommandId, Kept};
 use lockgate_proto::description::Description;
-use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
+use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId, Tag};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::position::Position;
 use lockgate_proto::seq::Epoch;
@@ -111,6 +111,13 @@ pub trait Backbone: Send + Sync + 'static {
         let devices = self.devices(room).await?;
         let Ok(page) = wanted.take(devices.into_iter().map(Ok::<_, Infallible>));
         Ok(page)
+    }
+
+    /// The names of the devices that have a tag, in order.
+    async fn tagged(&self, room: &RoomId, tag: &Tag) -> Result<Vec<DeviceName>, BackboneError> {
+        let tag = Some(tag.clone());
+        let wanted = PageWanted { devices: DeviceTest::all(), tag, after: None, count_max: usize::MAX };
+        Ok(self.page(room, wanted).await?.devices.into_iter().map(|summary| summary.device).collect())
     }
 
     /// The ledgers of the room's agents, by name: what was stored, what is lost, what is still to come.

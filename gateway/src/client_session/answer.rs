@@ -41,6 +41,13 @@ pub(super) fn forbidden(field: &'static str, what: &str) -> RequestError {
     RequestError::new(wire::ErrorCode::Forbidden, field, message)
 }
 
+fn may_see(grant: &Grant, room: &RoomId, device: &DeviceName, field: &'static str) -> Result<(), RequestError> {
+    if grant.allows(Action::ReadDevice(room, device)) {
+        return Ok(());
+    }
+    Err(forbidden(field, &format!("the device {device:?}")))
+}
+
 /// Some answers are of a site as a whole.
 fn whole(grant: &Grant, room: &RoomId, field: &'static str, what: &str) -> Result<(), RequestError> {
     if grant.allows(Action::ReadRoom(room)) {
@@ -63,7 +70,7 @@ pub(super) async fn devices(
     let (backbone, room) = (&context.backbone, enter(grant, site, "list_devices.site")?);
     let (visible, _) = Filter::default().within(grant, &room).tests();
     let wanted =
-        PageWanted { devices: visible, tag: None, after: page.after, count_max: page.limit.unwrap_or(usize::MAX) };
+        PageWanted { devices: visible, tag: page.tag, after: page.after, count_max: page.limit.unwrap_or(usize::MAX) };
     let devices = backbone.page(&room, wanted).await.map_err(|error| unavailable(&error))?;
     let here = if context.config.presence.agents {
         Some(backbone.present(&room).await.map_err(|error| unavailable(&error))?)
@@ -87,11 +94,28 @@ pub(super) async fn shadow(
     device: &DeviceName,
 ) -> Result<Body, RequestError> {
     let room = enter(grant, site, "get_shadow.site")?;
-    if !grant.allows(Action::ReadDevice(&room, device)) {
-        return Err(forbidden("get_shadow.device", &format!("the device {device:?}")));
-    }
+    may_see(grant, &room, device, "get_shadow.device")?;
     let (at, shadow) = backbone.shadow(&room, device).await.map_err(|error| unavailable(&error))?;
-    shadow.map(|shadow| reply::shadow_reply(site, at, shadow)).ok_or_else(|| reply::no_such_device(device))
+    shadow
+        .map(|shadow| reply::shadow_reply(site, at, shadow))
+        .ok_or_else(|| reply::no_such_device(device, "get_shadow.device"))
+}
+
+pub(super) async fn description(
+    backbone: &dyn Backbone,
+    grant: &Grant,
+    site: &Site,
+    device: &DeviceName,
+) -> Result<Body, RequestError> {
+    const FIELD: &str = "describe_device.device";
+    let room = enter(grant, site, "describe_device.site")?;
+    may_see(grant, &room, device, FIELD)?;
+    let description = backbone.description(&room, device).await.map_err(|error| unavailable(&error))?;
+    if description.is_none() {
+        let (_, shadow) = backbone.shadow(&room, device).await.map_err(|error| unavailable(&error))?;
+        shadow.ok_or_else(|| reply::no_such_device(device, FIELD))?;
+    }
+    Ok(reply::description_reply(site, description.as_ref()))
 }
 
 pub(super) async fn loss(backbone: &dyn Backbone, grant: &Grant, site: &Site) -> Result<Body, RequestError> {

@@ -88,7 +88,7 @@ async fn all_devices(context: &Context, room: &RoomId, send: &SendRequest) -> Re
             return Ok(members.into_iter().map(|kept| kept.command.device).collect());
         }
     }
-    let wanted = PageWanted { devices: DeviceTest::all(), after: None, count_max: GROUP_MEMBERS_MAX + 1 };
+    let wanted = PageWanted { devices: DeviceTest::all(), tag: None, after: None, count_max: GROUP_MEMBERS_MAX + 1 };
     let page = context.backbone.page(room, wanted).await.map_err(|error| unavailable(&error))?;
     Ok(page.devices.into_iter().map(|device| device.device).collect())
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use lockgate_proto::attendance::{Attendee, Present};
 use lockgate_proto::command::{CommandId, CommandUpdate, Kept, Summary};
 use lockgate_proto::convert::{
-    attendee_to_wire, command_to_wire, command_update_to_wire, instant_to_wire, quality_to_wire, value_to_wire,
+    attendee_to_wire, command_to_wire, command_update_to_wire, description_to_wire, instant_to_wire, quality_to_wire,
+    value_to_wire,
 };
+use lockgate_proto::description::Description;
 use lockgate_proto::ids::{AgentName, DeviceName, Site};
 use lockgate_proto::position::Position;
 use lockgate_proto::wire;
@@ -40,7 +42,7 @@ pub(crate) fn error(error: &RequestError) -> Body {
     Body::Error(wire::Error {
         code: error.code.into(),
         message: error.message.clone(),
-        field: error.field.to_owned(),
+        field: error.field.to_string(),
         retry_after_ms: error.retry_after.map_or(0, millis),
     })
 }
@@ -88,6 +90,7 @@ pub(crate) fn device_list(site: &Site, page: DevicePage, here: Option<&[Present]
         online: summary.online,
         stale: summary.stale,
         agent_here: is_here(&summary.agent),
+        tags: summary.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
     });
     Body::DeviceList(wire::DeviceList { site: site.as_str().to_owned(), devices: devices.collect(), next })
 }
@@ -167,10 +170,15 @@ pub(crate) fn degraded(reason: Option<&str>) -> Body {
     Body::Degraded(wire::Degraded { degraded, reason: reason.unwrap_or_default().to_owned() })
 }
 
+pub(crate) fn description_reply(site: &Site, description: Option<&Description>) -> Body {
+    let description = description.map(description_to_wire);
+    Body::Description(wire::DescriptionReply { site: site.as_str().to_owned(), description })
+}
+
 /// What a client is told where a name is asked for that nobody has told of.
-pub(crate) fn no_such_device(device: &DeviceName) -> RequestError {
+pub(crate) fn no_such_device(device: &DeviceName, field: &'static str) -> RequestError {
     let message = format!("no device {:?} is known in this site; `lockgate devices SITE` lists them", device.as_str());
-    RequestError::new(wire::ErrorCode::NotFound, "get_shadow.device", message)
+    RequestError::new(wire::ErrorCode::NotFound, field, message)
 }
 
 pub(crate) fn position(position: Position) -> wire::Position {

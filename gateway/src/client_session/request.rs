@@ -2,13 +2,14 @@
 
 mod orders;
 
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::convert::{kind_from_wire, kind_to_wire};
 use lockgate_proto::entry::EntryKind;
-use lockgate_proto::ids::{DeviceName, MetricName, NameError, Site};
+use lockgate_proto::ids::{DeviceName, MetricName, NameError, Site, Tag};
 use lockgate_proto::position::{Offset, Position, Stamp};
 use lockgate_proto::wire;
 
@@ -72,6 +73,8 @@ pub(crate) enum Question {
     GetLoss(Site),
     /// Who is in the room.
     ListPresence(Site),
+    /// What one device measures and can be told to do.
+    DescribeDevice(Site, DeviceName),
 }
 
 /// Which part of a list.
@@ -81,6 +84,8 @@ pub(crate) struct Page {
     pub(crate) after: Option<DeviceName>,
     /// `None`: all.
     pub(crate) limit: Option<usize>,
+    /// Only those that have it.
+    pub(crate) tag: Option<Tag>,
 }
 
 /// From where on, and which.
@@ -125,14 +130,18 @@ pub(crate) struct RequestError {
     pub(crate) code: wire::ErrorCode,
     pub(crate) message: String,
     /// The field at fault, as a path; empty: none.
-    pub(crate) field: &'static str,
+    pub(crate) field: Cow<'static, str>,
     pub(crate) retry_after: Option<Duration>,
 }
 
 impl RequestError {
     /// An error that asking again without change will not cure.
-    pub(crate) fn new(code: wire::ErrorCode, field: &'static str, message: impl Into<String>) -> RequestError {
-        RequestError { code, message: message.into(), field, retry_after: None }
+    pub(crate) fn new(
+        code: wire::ErrorCode,
+        field: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> RequestError {
+        RequestError { code, message: message.into(), field: field.into(), retry_after: None }
     }
 
     fn invalid(field: &'static str, message: impl Into<String>) -> RequestError {
@@ -186,6 +195,10 @@ fn check(request: wire::client_frame::Request) -> Result<Request, RequestError> 
         Wire::ListPresence(wire::ListPresence { site: name }) => {
             Request::Ask(Question::ListPresence(site("list_presence.site", &name)?))
         }
+        Wire::DescribeDevice(wire::DescribeDevice { site: name, device }) => Request::Ask(Question::DescribeDevice(
+            site("describe_device.site", &name)?,
+            DeviceName::new(device).map_err(|error| bad_name("describe_device.device", &error))?,
+        )),
         Wire::GetLoss(wire::GetLoss { site: name }) => Request::Ask(Question::GetLoss(site("get_loss.site", &name)?)),
         Wire::SendCommand(send) => Request::Order(orders::send(send)?),
         Wire::GetCommand(get) => Request::Order(orders::get(&get)?),
@@ -197,10 +210,12 @@ fn check(request: wire::client_frame::Request) -> Result<Request, RequestError> 
 
 fn page(list: &wire::ListDevices) -> Result<Page, RequestError> {
     let after = (!list.after.is_empty()).then(|| DeviceName::new(&list.after)).transpose();
+    let tag = (!list.tag.is_empty()).then(|| Tag::new(&list.tag)).transpose();
     let limit = usize::try_from(list.limit).unwrap_or(usize::MAX).min(DEVICES_PAGE_MAX);
     Ok(Page {
         after: after.map_err(|error| bad_name("list_devices.after", &error))?,
         limit: (limit > 0).then_some(limit),
+        tag: tag.map_err(|error| bad_name("list_devices.tag", &error))?,
     })
 }
 
@@ -280,7 +295,7 @@ mod tests {
         decode(Encoding::Protobuf, wire::ClientFrame { id, request }.encode_to_vec().into()).unwrap()
     }
 
-    fn field_at_fault(subscribe: wire::Subscribe) -> &'static str {
+    fn field_at_fault(subscribe: wire::Subscribe) -> Cow<'static, str> {
         asked(1, Some(wire::client_frame::Request::Subscribe(subscribe))).request.unwrap_err().field
     }
 
@@ -300,7 +315,7 @@ mod tests {
             let filter = wire::Filter { kinds: vec![1, kind], ..Default::default() };
             assert_eq!(field_at_fault(filtered(filter)), "subscribe.filter.kinds");
         }
-        let list = wire::ListDevices { site: "plant".into(), after: "a\u{7}".into(), limit: 1 };
+        let list = wire::ListDevices { site: "plant".into(), after: "a\u{7}".into(), limit: 1, tag: String::new() };
         let listed = asked(1, Some(wire::client_frame::Request::ListDevices(list)));
         assert_eq!(listed.request.unwrap_err().field, "list_devices.after");
         let start = Some(wire::subscribe::Start::Last(LAST_MAX + 1));

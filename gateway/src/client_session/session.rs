@@ -275,6 +275,7 @@ impl Session<'_> {
             }
             Question::ListDevices(site, page) => answer::devices(&self.context, &self.grant, &site, page).await,
             Question::GetShadow(site, device) => answer::shadow(backbone, &self.grant, &site, &device).await,
+            Question::DescribeDevice(site, device) => answer::description(backbone, &self.grant, &site, &device).await,
             Question::ListPresence(site) => answer::presence(backbone, &self.grant, &site).await,
             Question::GetLoss(site) => answer::loss(backbone, &self.grant, &site).await,
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lockgate_proto::convert::{decode_gateway_frame, encode_agent_frame, encode_record};
+use lockgate_proto::description::Description;
 use lockgate_proto::gap::{Gap, GapReason, TimeSpan};
 use lockgate_proto::ids::{AgentName, DeviceName, MetricName, Site};
 use lockgate_proto::link::frame::{
@@ -125,6 +126,12 @@ impl Agent {
     /// Sends one record with this number for each of these metrics, and waits until it is acknowledged.
     pub(crate) async fn publish_metrics(&mut self, device: &str, metrics: &[&str], number: i64) {
         self.publish_records([record(device, metrics, &Value::Integer(number))]).await;
+        self.acknowledged().await;
+    }
+
+    /// Describes a device, and waits until that is acknowledged.
+    pub(crate) async fn describe(&mut self, description: Description) {
+        self.publish_records([encode_record(&Record::Description(description))]).await;
         self.acknowledged().await;
     }
 

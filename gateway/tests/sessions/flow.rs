@@ -154,7 +154,7 @@ async fn devices_are_listed_page_by_page_and_a_page_tells_of_no_others() {
     let mut client = Client::connect_as(&world, token).await;
     let (mut pages, mut after) = (Vec::new(), String::new());
     loop {
-        let list = wire::ListDevices { site: SITE.into(), after, limit: 2 };
+        let list = wire::ListDevices { site: SITE.into(), after, limit: 2, tag: String::new() };
         let Body::DeviceList(list) = client.ask(Request::ListDevices(list)).await else {
             panic!("a list was expected")
         };

@@ -3,6 +3,7 @@
 
 mod agent;
 mod client;
+mod descriptions;
 mod doors;
 mod drain;
 mod fake_log;

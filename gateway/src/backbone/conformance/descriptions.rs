@@ -10,7 +10,7 @@ use lockgate_proto::seq::Lane;
 
 use super::agent::{Agent, device, log_of, room};
 use super::{Keep, World};
-use crate::backbone::{Backbone, DeviceTest, PageWanted};
+use crate::backbone::Backbone;
 
 type Made = Box<dyn World>;
 
@@ -27,9 +27,8 @@ async fn tagged(backbone: &Arc<dyn Backbone>, tag: &str) -> Vec<String> {
     let all = backbone.devices(&room("plant")).await.unwrap();
     let all = all.into_iter().filter(|device| device.tags.contains(&tag)).map(|device| device.device.to_string());
     let all: Vec<String> = all.collect();
-    let wanted = PageWanted { devices: DeviceTest::all(), tag: Some(tag), after: None, count_max: 100 };
-    let page = backbone.page(&room("plant"), wanted).await.unwrap();
-    assert_eq!(page.devices.iter().map(|device| device.device.to_string()).collect::<Vec<_>>(), all);
+    let by_tag = backbone.tagged(&room("plant"), &tag).await.unwrap();
+    assert_eq!(by_tag.iter().map(ToString::to_string).collect::<Vec<_>>(), all);
     all
 }
 
