@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockgate_proto::command::{Command, CommandId, CommandUpdate, Fields, Priority};
-use lockgate_proto::ids::{CommandName, DeviceName, Site};
+use lockgate_proto::ids::{CommandName, DeviceName, Site, Tag};
 use lockgate_proto::time::UnixMicros;
 
 use crate::error::ClientError;
@@ -37,6 +37,8 @@ pub enum Target {
     Device(DeviceName),
     /// Every device of the site that is known when the order is first sent.
     All,
+    /// Every device of the site that has this tag then.
+    Tagged(Tag),
 }
 
 /// How long a command is good: no effect begins later.

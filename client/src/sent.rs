@@ -196,6 +196,7 @@ fn request(order: Order, id: &CommandId, deadline: UnixMicros) -> wire::SendComm
     let target = match order.target {
         Target::Device(device) => wire::send_command::Target::Device(device.as_str().to_owned()),
         Target::All => wire::send_command::Target::All(wire::AllDevices {}),
+        Target::Tagged(tag) => wire::send_command::Target::Tag(tag.as_str().to_owned()),
     };
     wire::SendCommand {
         site: order.site.as_str().to_owned(),

@@ -57,7 +57,7 @@ enum Command {
     Presence(presence::PresenceArgs),
     /// Show what became of all records of a site: produced, stored, lost, still to come
     Loss(loss::LossArgs),
-    /// Send a command to a device, or to all of a site
+    /// Send a command to a device, to all of a site, or to those with a tag
     Send(send::SendArgs),
     /// List a site's commands, and what became of them
     Commands(commands::CommandsArgs),

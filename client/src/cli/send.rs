@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lockgate_client::{Client, GroupStatus, Order, OrderEvent, OrderStatus, Target, Until};
 use lockgate_proto::command::{CommandId, CommandIdError, CommandUpdate, Field, Fields, Outcome, Priority, State};
-use lockgate_proto::ids::{CommandName, DeviceName, FieldName, Site};
+use lockgate_proto::ids::{CommandName, DeviceName, FieldName, Site, Tag};
 use lockgate_proto::reading::Value;
 use lockgate_proto::time::UnixMicros;
 use serde_json::Value as Json;
@@ -22,13 +22,13 @@ const NO_EFFECT: u8 = 7;
 /// Whether it took effect.
 pub(super) const NOBODY_KNOWS: u8 = 8;
 
-/// Send a command to a device, or to all of a site.
+/// Send a command to a device, to all of a site, or to those with a tag.
 ///
 /// Ends once a gateway has stored the command, or with --wait once it is known what became of it. Where the connection
 /// breaks, the very same is sent again: it is one command all the same.
 #[derive(Args)]
 #[command(override_usage = "lockgate send [OPTIONS] <SITE> <DEVICE> <NAME> [KEY=VALUE]...
-       lockgate send [OPTIONS] --all <SITE> <NAME> [KEY=VALUE]...")]
+       lockgate send [OPTIONS] <--all|--tag <TAG>> <SITE> <NAME> [KEY=VALUE]...")]
 pub(super) struct SendArgs {
     #[command(flatten)]
     order: OrderArgs,
@@ -51,8 +51,11 @@ struct OrderArgs {
     #[arg(value_name = "DEVICE NAME KEY=VALUE", required = true)]
     words: Vec<String>,
     /// To every device of the site that is known now, in place of DEVICE
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tag")]
     all: bool,
+    /// To every device that has this tag now, in place of DEVICE
+    #[arg(long, value_name = "TAG")]
+    tag: Option<Tag>,
     /// How long the command is good: no effect begins later
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, conflicts_with = "until")]
     ttl: Duration,
@@ -138,6 +141,8 @@ impl OrderArgs {
         let mut words = self.words.iter();
         let target = if self.all {
             Target::All
+        } else if let Some(tag) = &self.tag {
+            Target::Tagged(tag.clone())
         } else {
             let word = words.next().ok_or_else(|| usage("name the device"))?;
             Target::Device(DeviceName::new(word).map_err(|error| usage(&format!("the device's name {error}")))?)

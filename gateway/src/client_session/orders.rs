@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_proto::command::{AcceptError, CommandId, Group, GroupError, Kept};
-use lockgate_proto::ids::{DeviceName, RoomId, Site, UserName};
+use lockgate_proto::ids::{DeviceName, RoomId, Site, Tag, UserName};
 use lockgate_proto::limits::GROUP_MEMBERS_MAX;
 use lockgate_proto::time::UnixMicros;
 use lockgate_proto::wire;
@@ -74,21 +74,35 @@ pub(super) async fn whom(context: &Context, grant: &Grant, send: &SendRequest) -
         Target::Device(device) if grant.allows(Action::SendToDevice(&room, device)) => Ok(Whom::One(device.clone())),
         Target::Device(device) => Err(may_not_send("send_command.device", &format!("the device {device:?}"))),
         Target::All if grant.allows(Action::SendToRoom(&room)) => {
-            all_devices(context, &room, send).await.map(Whom::Many)
+            devices(context, &room, send, None).await.map(Whom::Many)
+        }
+        Target::Tagged(tag) => {
+            let devices = devices(context, &room, send, Some(tag)).await?;
+            if devices.iter().all(|device| grant.allows(Action::SendToDevice(&room, device))) {
+                return Ok(Whom::Many(devices));
+            }
+            // Which they are is not told: the holder may not even see them.
+            Err(may_not_send("send_command.tag", &format!("all devices that have the tag {:?}", tag.as_str())))
         }
         Target::All => Err(may_not_send("send_command.all", &format!("all devices of the site {:?}", room.site))),
     }
 }
 
-/// Those of a group that is there already where its sender knows who they are; else those of the site.
-async fn all_devices(context: &Context, room: &RoomId, send: &SendRequest) -> Result<Vec<DeviceName>, RequestError> {
+/// Those of a group that is there already where its sender knows who they are; else those of the site, or with the tag.
+async fn devices(
+    context: &Context,
+    room: &RoomId,
+    send: &SendRequest,
+    tag: Option<&Tag>,
+) -> Result<Vec<DeviceName>, RequestError> {
     if send.answered {
         let members = members(context, room, &send.draft.id).await?;
         if !members.is_empty() {
             return Ok(members.into_iter().map(|kept| kept.command.device).collect());
         }
     }
-    let wanted = PageWanted { devices: DeviceTest::all(), tag: None, after: None, count_max: GROUP_MEMBERS_MAX + 1 };
+    let wanted =
+        PageWanted { devices: DeviceTest::all(), tag: tag.cloned(), after: None, count_max: GROUP_MEMBERS_MAX + 1 };
     let page = context.backbone.page(room, wanted).await.map_err(|error| unavailable(&error))?;
     Ok(page.devices.into_iter().map(|device| device.device).collect())
 }
@@ -112,7 +126,7 @@ pub(super) async fn accept(
             Ok(Ordered::One(Box::new(kept)))
         }
         Whom::Many(devices) => {
-            let Some(first) = devices.first().cloned() else { return Err(refused(&GroupError::Empty.into())) };
+            let Some(first) = devices.first().cloned() else { return Err(nobody(&send.target)) };
             let command = send.draft.command(first, sender);
             let kept = context.desk.accept_group(&room, command, devices).await.map_err(|error| refused(&error))?;
             many(&send.draft.id, &kept)
@@ -210,6 +224,18 @@ fn many(id: &CommandId, members: &[Kept]) -> Result<Ordered, RequestError> {
     Ok(Ordered::Many(group, deadline.unwrap_or(UnixMicros(0))))
 }
 
+/// There is no device for an order of many.
+fn nobody(target: &Target) -> RequestError {
+    let (field, message) = match target {
+        Target::Tagged(tag) => {
+            let list = "`lockgate devices SITE` lists the tags that there are";
+            ("send_command.tag", format!("no device of this site has the tag {:?}; {list}", tag.as_str()))
+        }
+        Target::All | Target::Device(_) => ("send_command.all", "no device of this site is known yet".to_owned()),
+    };
+    RequestError::new(wire::ErrorCode::NotFound, field, message)
+}
+
 /// What the desk did not take, told by the field at fault.
 fn refused(error: &AcceptFailed) -> RequestError {
     use wire::ErrorCode::{Invalid, Limited, NotFound};
@@ -221,11 +247,8 @@ fn refused(error: &AcceptFailed) -> RequestError {
         AcceptFailed::Refused(AcceptError::DeadlinePassed | AcceptError::DeadlineTooFar) => {
             RequestError::new(Invalid, "send_command.deadline_us", message)
         }
-        AcceptFailed::Group(GroupError::Empty) => {
-            let message = "the site has no device yet; `lockgate devices SITE` lists those that it has";
-            RequestError::new(NotFound, "send_command.all", message)
-        }
-        AcceptFailed::Group(GroupError::TooLarge { .. }) => RequestError::new(Limited, "send_command.all", message),
+        AcceptFailed::Group(GroupError::Empty) => RequestError::new(NotFound, "send_command", message),
+        AcceptFailed::Group(GroupError::TooLarge { .. }) => RequestError::new(Limited, "send_command", message),
         AcceptFailed::Full => {
             let retry_after = Some(FULL_RETRY);
             RequestError { retry_after, ..RequestError::new(Limited, "", message) }

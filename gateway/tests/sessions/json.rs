@@ -1,6 +1,7 @@
 //! The same sessions in JSON, as a tool without our types has them: texts written by hand, read as plain JSON.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::link::close::CloseCode;
@@ -302,4 +303,35 @@ async fn shadows_that_fit_into_a_message_only_in_protobuf_are_refused_in_json() 
     let request = wire::Subscribe { snapshot: true, ..subscribe(Start::Live(wire::Live {})) };
     let (_client, subscribed) = Client::listening(&world, request).await;
     assert_eq!(subscribed.snapshot.len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_given_followed_and_taken_back() {
+    let world = World::start();
+    let mut tool = Tool::new(&world).await;
+    let token = world.token_of("ann", &["command:send:plant"], Duration::from_secs(60));
+    let connected = tool.ask("connect", json!({ "token": token, "client": "tool" })).await;
+    let now: i64 = connected["connected"]["serverTimeUs"].as_str().unwrap().parse().unwrap();
+    let deadline = (now + 600_000_000).to_string();
+    let order = json!({
+        "site": "plant", "device": "pump", "id": "c", "name": "set", "deadlineUs": deadline, "follow": true,
+        "arguments": [{ "name": "level", "value": { "number": 1.5 } }],
+    });
+    let told = tool.ask("sendCommand", order.clone()).await;
+    let status = &told["command"];
+    assert_eq!(
+        (&status["now"]["state"], &status["now"]["witness"]),
+        (&json!("COMMAND_STATE_ACCEPTED"), &json!("WITNESS_GATEWAY"))
+    );
+    assert_eq!((&status["command"]["sender"], &status["command"]["deadlineUs"]), (&json!("ann"), &json!(deadline)));
+    assert_eq!(tool.ask("sendCommand", order).await["command"], *status);
+    let cancelled = tool.ask("cancelCommand", json!({ "site": "plant", "id": "c" })).await;
+    assert_eq!(cancelled["command"]["now"]["outcome"], json!({ "cancelled": {} }));
+    let told = loop {
+        let frame = tool.hear().await;
+        if frame["command"].is_object() {
+            break frame;
+        }
+    };
+    assert_eq!((&told["id"], &told["command"]["now"]["outcome"]), (&Value::Null, &json!({ "cancelled": {} })));
 }

@@ -9,6 +9,7 @@ use lockgate_proto::wire::server_frame::Body;
 
 use crate::agent::Agent;
 use crate::client::Client;
+use crate::descriptions::described;
 use crate::world::{SITE, World};
 
 const ALL: [&str; 2] = ["telemetry:read:plant", "command:send:plant"];
@@ -195,6 +196,31 @@ async fn a_group_has_the_devices_that_there_were_and_is_told_as_a_whole() {
             break;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_names_those_that_have_it_and_whoever_may_not_send_to_all_of_them_sends_to_none() {
+    let world = World::start();
+    let mut ann = connect(&world, "ann", &ALL).await;
+    let mut part = connect(&world, "joe", &["command:send:plant/fan"]).await;
+    let mut agent = Agent::connect(&world, "edge-1", 1).await;
+    agent.describe(described("pump", &["wet"])).await;
+    agent.describe(described("fan", &["wet", "dry"])).await;
+    let tagged = |id: &str, tag: &str| {
+        let run = wire::Field {
+            name: "speed".into(),
+            value: Some(wire::Value { kind: Some(wire::value::Kind::Integer(3)) }),
+        };
+        let target = Some(Target::Tag(tag.into()));
+        Request::SendCommand(wire::SendCommand { target, name: "run".into(), arguments: vec![run], ..long(id, "") })
+    };
+    assert_eq!(group(&mut ann, tagged("g", "wet")).await.members, 2);
+    assert_eq!(group(&mut part, tagged("h", "dry")).await.members, 1);
+    let refused = part.refused(tagged("i", "wet")).await;
+    assert_eq!((refused.code(), refused.field.as_str()), (wire::ErrorCode::Forbidden, "send_command.tag"));
+    assert!(!refused.message.contains("pump"), "{}", refused.message);
+    assert_eq!(ann.refused(tagged("j", "hot")).await.code(), wire::ErrorCode::NotFound);
+    assert_eq!(listed(&mut ann, wire::ListCommands { device: "pump".into(), ..list(0) }).await.0, ["g/pump"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

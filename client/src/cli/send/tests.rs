@@ -52,6 +52,9 @@ fn a_command_to_all_names_no_device() {
     assert_eq!((order.target, order.name.as_str(), order.priority), (Target::All, "stop", Priority::High));
     assert_eq!(order.until, Until::At(UnixMicros(1_795_618_800_000_000)));
     assert_eq!(order.id, CommandId::new("x").ok());
+    let order = super::tests::order(&["--tag", "lamps", "stop"]).unwrap();
+    assert_eq!((order.target, order.name.as_str()), (Target::Tagged(Tag::new("lamps").unwrap()), "stop"));
+    assert!(super::tests::order(&["--tag", "lamps", "--all", "stop"]).unwrap_err().contains("cannot be used with"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use lockgate_proto::command::{Command, CommandId, Fields, Priority, State};
 use lockgate_proto::convert::fields_from_wire;
-use lockgate_proto::ids::{CommandName, DeviceName, Site, UserName};
+use lockgate_proto::ids::{CommandName, DeviceName, Site, Tag, UserName};
 use lockgate_proto::time::UnixMicros;
 use lockgate_proto::wire;
 
@@ -46,6 +46,7 @@ pub(crate) struct SendRequest {
 pub(crate) enum Target {
     Device(DeviceName),
     All,
+    Tagged(Tag),
 }
 
 /// A command but for its device and its sender.
@@ -95,8 +96,11 @@ pub(super) fn send(send: wire::SendCommand) -> Result<OrderRequest, RequestError
     let target = match &send.target {
         Some(wire::send_command::Target::Device(name)) => Target::Device(device("send_command.device", name)?),
         Some(wire::send_command::Target::All(wire::AllDevices {})) => Target::All,
+        Some(wire::send_command::Target::Tag(tag)) => {
+            Target::Tagged(Tag::new(tag).map_err(|error| bad_name("send_command.tag", &error))?)
+        }
         None => {
-            let message = "nobody is named who shall act; name a device, or all";
+            let message = "nobody is named who shall act; name a device, a tag, or all";
             return Err(RequestError::invalid("send_command.device", message));
         }
     };
@@ -218,6 +222,7 @@ mod tests {
         assert_eq!(field(|order| order.site.clear()), "send_command.site");
         assert_eq!(field(|order| order.target = None), "send_command.device");
         assert_eq!(field(|order| order.target = Some(To::Device(String::new()))), "send_command.device");
+        assert_eq!(field(|order| order.target = Some(To::Tag("a\u{7}".into()))), "send_command.tag");
         assert_eq!(field(|order| order.id.clear()), "send_command.id");
         assert_eq!(field(|order| order.id = "group/pump".into()), "send_command.id");
         assert_eq!(field(|order| order.name = "a\u{7}".into()), "send_command.name");
