@@ -59,6 +59,8 @@ pub enum Counter {
     ClientOverruns,
     /// Subscribers that fell so far behind that entries were skipped and told as lagged.
     ClientLagged,
+    /// Orders sent to agents: commands, and wishes that they be withdrawn.
+    CommandsDispatched,
     /// Commands that came to stand somewhere, with the word of their state.
     Commands(&'static str),
     /// Requests from clients.
@@ -196,6 +198,7 @@ impl Counter {
             Counter::ClientEntries => "lockgate_gateway_client_entries_total",
             Counter::ClientOverruns => "lockgate_gateway_client_overruns_total",
             Counter::ClientLagged => "lockgate_gateway_client_lagged_total",
+            Counter::CommandsDispatched => "lockgate_gateway_commands_dispatched_total",
             Counter::Commands(_) => "lockgate_gateway_commands_total",
             Counter::ClientRequests => "lockgate_gateway_client_requests_total",
             Counter::ClientErrors => "lockgate_gateway_client_errors_total",

@@ -185,6 +185,8 @@ fn feed_gateway(frames: Vec<AgentFrame>) -> Result<(), TestCaseError> {
             prop_assert!(!closed || actions.is_empty(), "said after the end: {:?}", actions);
             for action in actions {
                 match action {
+                    // This agent has no journal, and no courier is sent.
+                    gateway::Action::OpenJournal(_) => {}
                     gateway::Action::OpenSession { session, epochs } => {
                         inputs.push(match ledger.open_session(session, &epochs) {
                             Ok(()) => gateway::Input::Opened(ledger.clone()),

@@ -15,5 +15,5 @@ mod sweep;
 mod tests;
 
 pub(crate) use desk::{AcceptFailed, Desk};
-pub(crate) use hub::{Follow, Followed};
+pub(crate) use hub::{Follow, Followed, Nudges};
 pub(crate) use sweep::SweepTask;

@@ -1,9 +1,10 @@
-//! The one question that a session has at the backbone at a time.
+//! The questions of a session: one at the backbone at a time, and one at the desk, for commands.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use lockgate_proto::command::{Ask, CourierInput};
 use lockgate_proto::ids::{AgentId, SessionId};
 use lockgate_proto::link::gateway::{Input, Step};
 use lockgate_proto::seq::Epoch;
@@ -11,6 +12,7 @@ use lockgate_runtime::clock::Clock;
 use tracing::warn;
 
 use crate::backbone::{Backbone, BackboneError, Opened, Stepped};
+use crate::commands::Desk;
 use crate::lines::{Lines, left_out};
 use crate::metrics::{Counter, Timing};
 
@@ -60,6 +62,19 @@ pub(super) fn step(backbone: Arc<dyn Backbone>, unanswered: Unanswered, agent: A
     })
 }
 
+/// The same, as what the courier gets to hear.
+pub(super) type Errands = Pin<Box<dyn Future<Output = CourierInput> + Send>>;
+
+/// Asks for the courier.
+pub(super) fn ask(desk: Desk, unanswered: Unanswered, agent: AgentId, ask: Ask) -> Errands {
+    Box::pin(async move {
+        desk.ask(&agent, ask).await.unwrap_or_else(|error| {
+            unanswered.tell(&error);
+            CourierInput::AnswerUnknown
+        })
+    })
+}
+
 /// Counts and logs that the backbone did not answer.
 pub(super) struct Unanswered {
     pub(super) lines: Arc<Lines>,
@@ -67,7 +82,7 @@ pub(super) struct Unanswered {
 }
 
 impl Unanswered {
-    fn tell(&self, error: &BackboneError) {
+    pub(super) fn tell(&self, error: &BackboneError) {
         Counter::BackboneFailures.tick();
         if let Some(lines) = self.lines.unanswered.pass(&(), self.clock.now()) {
             let left_out = left_out(lines);

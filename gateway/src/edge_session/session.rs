@@ -1,6 +1,7 @@
 //! One agent's session, from its first frame to its last.
 
 use std::future::poll_fn;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockgate_proto::attendance::Attendee;
+use lockgate_proto::command::{CourierAction, CourierInput};
 use lockgate_proto::convert::{decode_agent_frame, encode_gateway_frame};
 use lockgate_proto::ids::{AgentId, SessionId};
 use lockgate_proto::link::close::CloseCode;
@@ -25,6 +27,7 @@ use crate::context::Context;
 use crate::drain::{self, Farewell};
 use crate::edge_session::alarm;
 use crate::edge_session::calls::{self, Call, Unanswered};
+use crate::edge_session::errand::{Errand, News};
 use crate::lines::left_out;
 use crate::metrics::{Counter, Gauge, SessionKind};
 use crate::peer::{End, Peer};
@@ -82,6 +85,8 @@ async fn serve(peer: &mut Peer, session: SessionId, visitor: Visitor, context: C
         expires: now + Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(EXPIRY_FARTHEST),
         drained_at: None,
         place: None,
+        errand: None,
+        errands: Vec::new(),
         context,
     };
     let end = match shell.run(actions).await {
@@ -113,6 +118,10 @@ struct Shell<'p> {
     drained_at: Option<Instant>,
     /// Counts the agent as being in its room, once it was welcomed.
     place: Option<Place>,
+    /// Of an agent that takes commands. Boxed: many take none.
+    errand: Option<Box<Errand>>,
+    /// What the courier wants done.
+    errands: Vec<CourierAction>,
 }
 
 /// What the loop gathers.
@@ -122,6 +131,8 @@ enum Input {
     Expired,
     Timer,
     Answer(MachineInput),
+    Errand(News),
+    ErrandDue,
     Frame(Bytes),
 }
 
@@ -130,8 +141,13 @@ impl Shell<'_> {
         let drain = self.context.drain.clone();
         let mut drained = pin!(drain.cancelled());
         loop {
-            for action in actions.drain(..) {
-                self.perform(action).await?;
+            while !actions.is_empty() || !self.errands.is_empty() {
+                for action in actions.drain(..) {
+                    self.perform(action).await?;
+                }
+                for errand in mem::take(&mut self.errands) {
+                    self.run_errand(errand, &mut actions).await?;
+                }
             }
             self.peer.flush().await?;
             let input = poll_fn(|context| self.poll_input(drained.as_mut(), context)).await?;
@@ -153,6 +169,11 @@ impl Shell<'_> {
         {
             return Poll::Ready(Ok(Input::Answer(answer)));
         }
+        if let Some(errand) = &mut self.errand
+            && let Poll::Ready(news) = errand.poll(self.drained_at.is_some(), context)
+        {
+            return Poll::Ready(Ok(Input::Errand(news)));
+        }
         let (what, at) = self.next_moment();
         if self.clock.poll(at, context).is_ready() {
             return Poll::Ready(Ok(what));
@@ -163,7 +184,9 @@ impl Shell<'_> {
     fn next_moment(&self) -> (Input, Instant) {
         let timer = self.timer.map(|at| (Input::Timer, at));
         let drained = self.drained_at.map(|at| (Input::Drained, at));
-        let next = [timer, drained].into_iter().flatten().min_by_key(|(_, at)| *at);
+        let errand = self.errand.as_ref().and_then(|errand| errand.next_moment());
+        let errand = errand.map(|at| (Input::ErrandDue, at));
+        let next = [timer, drained, errand].into_iter().flatten().min_by_key(|(_, at)| *at);
         match next {
             Some((what, at)) if at < self.expires => (what, at),
             Some(_) | None => (Input::Expired, self.expires),
@@ -188,9 +211,25 @@ impl Shell<'_> {
             }
             Input::Answer(answer) => {
                 self.call = None;
+                if let (MachineInput::StepDone, Some(errand)) = (&answer, &mut self.errand) {
+                    errand.stepped();
+                }
                 answer
             }
+            Input::Errand(news) => {
+                self.errand_news(news);
+                return Ok(());
+            }
+            Input::ErrandDue => {
+                let due = self.errand.as_mut().map(|errand| errand.due());
+                due.into_iter().for_each(|news| self.errand_news(news));
+                return Ok(());
+            }
             Input::Frame(frame) => match read(frame) {
+                Some(MachineInput::Frame(AgentFrame::CommandUpdates(updates))) if self.errand.is_some() => {
+                    self.errand_news(News::Courier(CourierInput::FromAgent(updates)));
+                    return Ok(());
+                }
                 Some(input) => input,
                 None => return Ok(()),
             },
@@ -205,7 +244,15 @@ impl Shell<'_> {
                 let backbone = Arc::clone(&self.context.backbone);
                 self.call = Some(calls::open_session(backbone, self.unanswered(), self.agent.clone(), session, epochs));
             }
+            Action::OpenJournal(journal) => {
+                let errand =
+                    Errand::new(&self.context, &self.agent, self.machine.session(), journal, &mut self.errands);
+                self.errand = Some(Box::new(errand));
+            }
             Action::Step(step) => {
+                if let Some(errand) = &mut self.errand {
+                    errand.stepping(&step);
+                }
                 self.call =
                     Some(calls::step(Arc::clone(&self.context.backbone), self.unanswered(), self.agent.clone(), step));
             }
@@ -220,6 +267,38 @@ impl Shell<'_> {
             Action::ArmTimer(at) => self.timer = Some(self.context.clock.tokio_instant(at)),
             Action::Alarm(Alarm::AgentTwice) => alarm::agent_twice(&self.context, &self.agent).await,
             Action::Alarm(Alarm::Rejected { records, first }) => self.rejected(records, &first),
+        }
+        Ok(())
+    }
+
+    fn errand_news(&mut self, news: News) {
+        let unanswered = self.unanswered();
+        let Some(errand) = &mut self.errand else { return };
+        match news {
+            News::Courier(input) => errand.handle(&self.context, input, &mut self.errands),
+            News::Claimed(claimed) => errand.claimed(claimed, &unanswered),
+            News::ClaimDue => errand.begin_claim(),
+        }
+    }
+
+    /// Does what the courier wants done.
+    async fn run_errand(&mut self, action: CourierAction, actions: &mut Vec<Action>) -> Result<(), End> {
+        let unanswered = self.unanswered();
+        let Some(errand) = &mut self.errand else { return Ok(()) };
+        match action {
+            CourierAction::Ask(ask) => errand.ask(unanswered, ask),
+            CourierAction::Welcome(heard) => {
+                self.machine.handle(clocks(&self.context), MachineInput::JournalHeard(heard), actions);
+            }
+            CourierAction::Dispatch(dispatch) => {
+                Counter::CommandsDispatched.add(dispatch.orders.len() as u64);
+                self.peer.feed(encode_gateway_frame(&GatewayFrame::Dispatch(dispatch))).await?;
+            }
+            CourierAction::Confirm(confirm) => {
+                self.peer.feed(encode_gateway_frame(&GatewayFrame::CommandConfirm(confirm))).await?;
+            }
+            CourierAction::Close { why } => return Err(End::close(CloseCode::SessionLost, why)),
+            CourierAction::ArmTimer(at) => errand.arm(self.context.clock.tokio_instant(at)),
         }
         Ok(())
     }

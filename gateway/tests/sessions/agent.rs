@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lockgate_proto::command::JournalMark;
 use lockgate_proto::convert::{decode_gateway_frame, encode_agent_frame, encode_record};
 use lockgate_proto::description::Description;
 use lockgate_proto::gap::{Gap, GapReason, TimeSpan};
@@ -28,6 +29,7 @@ pub(crate) struct Agent {
     name: AgentName,
     site: Option<Site>,
     epoch: Epoch,
+    journal: Option<JournalMark>,
     next: u64,
     settled: RangeSet,
 }
@@ -72,7 +74,7 @@ impl Agent {
     pub(crate) async fn dialled(world: &World, name: &str, epoch: u64) -> Agent {
         let link = dial(world, Some(&world.agent_token(name))).await.unwrap();
         let name = AgentName::new(name).unwrap();
-        Agent { link, name, site: None, epoch: Epoch(epoch), next: 1, settled: RangeSet::new() }
+        Agent { link, name, site: None, epoch: Epoch(epoch), journal: None, next: 1, settled: RangeSet::new() }
     }
 
     /// From now on it says that it is another.
@@ -85,6 +87,11 @@ impl Agent {
         self.site = Some(Site::new(site).unwrap());
     }
 
+    /// From now on it takes commands.
+    pub(crate) fn keep_journal(&mut self, journal: JournalMark) {
+        self.journal = Some(journal);
+    }
+
     pub(crate) async fn hello(&mut self) {
         let lanes = [LaneHeld::default(), LaneHeld::default()];
         let hello = Hello {
@@ -95,7 +102,7 @@ impl Agent {
             build: "test".into(),
             capabilities: Vec::new(),
             gaps: Vec::new(),
-            journal: None,
+            journal: self.journal,
         };
         self.say(&AgentFrame::Hello(hello)).await;
     }

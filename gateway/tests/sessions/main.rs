@@ -3,6 +3,7 @@
 
 mod agent;
 mod client;
+mod commands;
 mod descriptions;
 mod doors;
 mod drain;

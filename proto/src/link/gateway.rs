@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::command::{JournalHeard, JournalMark};
 use crate::description::Description;
 use crate::entry::{EntryKind, Origin};
 use crate::ids::{AgentName, DeviceName, SessionId, Site};
@@ -67,6 +68,8 @@ pub enum Input {
     StepRefused,
     /// Answer to `Step`: nobody knows whether it is stored.
     StepUnknown,
+    /// Answer to `OpenJournal`: what the Welcome says of it.
+    JournalHeard(JournalHeard),
     /// The time of the last `ArmTimer` has come.
     TimerFired,
     /// The agent is beyond its rate: no new records before so much time has passed.
@@ -96,6 +99,8 @@ pub enum Action {
         /// Those of the Hello: oldest first, the current one last.
         epochs: Vec<Epoch>,
     },
+    /// The session may write: send a [courier](crate::command::Courier) for the agent's commands.
+    OpenJournal(JournalMark),
     /// Write one step.
     Step(Step),
     /// Send a frame.

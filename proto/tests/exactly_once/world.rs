@@ -491,6 +491,8 @@ impl World {
         for action in actions {
             let connection = &mut self.connections[at];
             match action {
+                // This agent has no journal, and no courier is sent.
+                gateway::Action::OpenJournal(_) => {}
                 gateway::Action::OpenSession { session, epochs } => {
                     connection.requests.push_back(Request::Open { session, epochs });
                 }

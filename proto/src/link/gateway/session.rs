@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::intake::{Found, Intake};
 use super::{Action, Alarm, EdgeConfig, Input, Now, Step};
+use crate::command::JournalHeard;
 use crate::ids::SessionId;
 use crate::ledger::{HearError, Ledger};
 use crate::limits::{HELLO_TIMEOUT, PUBLISH_RECORDS_MAX, STEP_ENTRIES_TARGET};
@@ -34,6 +35,10 @@ pub struct EdgeSession {
     flight: Option<Flight>,
     found: Found,
     retries: u32,
+    /// How the agent's tale of its journal goes on, once the backbone has said so.
+    journal_heard: Option<JournalHeard>,
+    /// All is ready for the Welcome but that.
+    welcome_waits: bool,
     /// The most credit that was ever given: what is under way may still rely on it.
     window: Load,
 }
@@ -75,6 +80,8 @@ impl EdgeSession {
             flight: None,
             found: Found::default(),
             retries: 0,
+            journal_heard: None,
+            welcome_waits: false,
         }
     }
 
@@ -115,6 +122,12 @@ impl EdgeSession {
             Input::Opened(ledger) => self.on_opened(now, ledger, actions),
             Input::Superseded => self.agent_twice("its current epoch has been superseded".to_owned(), actions),
             Input::OpenUnknown | Input::StepUnknown => self.retry_later(now, actions),
+            Input::JournalHeard(heard) => {
+                self.journal_heard = Some(heard);
+                if std::mem::take(&mut self.welcome_waits) {
+                    self.welcome(now, actions);
+                }
+            }
             Input::StepDone => self.on_step_done(now, actions),
             Input::StepRefused => {
                 let why = "another session writes, or the store went back".to_owned();
@@ -176,6 +189,7 @@ impl EdgeSession {
             Err(error @ HearError::OpenEnd) => return self.close(CloseCode::BadFrame, error.to_string(), actions),
         }
         intake.found = Found::new(&intake.ledger, hello);
+        actions.extend(hello.journal.map(Action::OpenJournal));
         if intake.ledger == ledger {
             self.found = intake.found;
             self.ledger = ledger;
@@ -186,7 +200,7 @@ impl EdgeSession {
     }
 
     fn on_publish(&mut self, now: Now, publish: Publish, actions: &mut Vec<Action>) {
-        if self.phase != Phase::Open || self.flight.as_ref().is_some_and(Flight::is_welcome) {
+        if !self.is_welcomed() {
             return self.close(CloseCode::BadFrame, "a Publish before the Welcome".to_owned(), actions);
         }
         if let Err(why) = self.check_publish(&publish) {
@@ -265,7 +279,12 @@ impl EdgeSession {
         self.step_if_idle(now, actions);
     }
 
-    fn welcome(&self, now: Now, actions: &mut Vec<Action>) {
+    fn welcome(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let has_journal = self.hello.as_ref().is_some_and(|hello| hello.journal.is_some());
+        if has_journal && self.journal_heard.is_none() {
+            self.welcome_waits = true;
+            return;
+        }
         let held = self.hello.iter().flat_map(|hello| &hello.epochs);
         let lanes: Vec<(Epoch, Lane)> = held.flat_map(|held| Lane::ALL.map(|lane| (held.epoch, lane))).collect();
         let retention = self.config.retention.map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
@@ -275,7 +294,7 @@ impl EdgeSession {
             retention_horizon: retention.map(|micros| now.wall.offset_by(micros.saturating_neg())),
             server_time: now.wall,
             limits: self.config.limits,
-            journal_heard: None,
+            journal_heard: self.journal_heard,
         })));
     }
 
@@ -318,9 +337,14 @@ impl EdgeSession {
 
     /// Before the Welcome an agent expects nothing else.
     fn send_if_open(&self, frame: GatewayFrame, actions: &mut Vec<Action>) {
-        if self.phase == Phase::Open && self.flight.as_ref().is_none_or(|flight| !flight.is_welcome()) {
+        if self.is_welcomed() {
             actions.push(Action::Send(frame));
         }
+    }
+
+    fn is_welcomed(&self) -> bool {
+        let waits = self.welcome_waits || self.flight.as_ref().is_some_and(Flight::is_welcome);
+        self.phase == Phase::Open && !waits
     }
 
     fn agent_twice(&mut self, why: String, actions: &mut Vec<Action>) {

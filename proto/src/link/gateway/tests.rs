@@ -1,6 +1,7 @@
 //! The gateway's end, input by input: steps, answers, rejected and found records.
 
 use super::*;
+use crate::command::{BootId, JournalHeard, JournalId, JournalMark};
 use crate::convert::encode_record;
 use crate::gap::{Gap, GapReason, TimeSpan};
 use crate::ids::{DeviceName, MetricName, Site};
@@ -91,6 +92,10 @@ impl Desk {
     }
 
     fn hello(&mut self, epochs: Vec<EpochHeld>, gaps: Vec<Gap>) {
+        self.hello_with(epochs, gaps, None);
+    }
+
+    fn hello_with(&mut self, epochs: Vec<EpochHeld>, gaps: Vec<Gap>, journal: Option<JournalMark>) {
         let ids: Vec<Epoch> = epochs.iter().map(|held| held.epoch).collect();
         let agent = AgentName::new("edge-1").unwrap();
         let hello = Hello {
@@ -101,7 +106,7 @@ impl Desk {
             build: String::new(),
             capabilities: Vec::new(),
             gaps,
-            journal: None,
+            journal,
         };
         self.feed(1, Input::Frame(AgentFrame::Hello(hello)));
         self.ledger.open_session(SessionId(7), &ids).unwrap();
@@ -402,4 +407,31 @@ fn one_step_takes_up_no_more_than_its_share_and_the_next_ones_the_rest() {
         desk.publish(publish(CURRENT, Vec::new(), single_gaps(1 + at * each, each)));
     }
     assert_eq!(desk.closed(), None);
+}
+
+#[test]
+fn the_welcome_waits_for_the_step_and_for_what_was_heard_of_the_journal() {
+    let journal = JournalMark { id: JournalId(1), boot: BootId(1), length: 4, forgotten: 0 };
+    let heard = JournalHeard { through: 3, put_back: false };
+    for step_first in [true, false] {
+        let mut desk = Desk::new(Ledger::new());
+        desk.hello_with(vec![held(CURRENT, &[(1, 1)])], Vec::new(), Some(journal));
+        assert!(desk.others.contains(&Action::OpenJournal(journal)), "{:?}", desk.others);
+        let mut answers = vec![Input::JournalHeard(heard)];
+        answers.extend(desk.steps.last().map(|_| Input::StepDone));
+        if step_first {
+            answers.reverse();
+        }
+        for answer in answers {
+            assert_eq!(desk.sent, [], "it would lack something");
+            desk.feed(3, answer);
+        }
+        let [GatewayFrame::Welcome(welcome)] = &desk.sent[..] else { panic!("{:?}", desk.sent) };
+        assert_eq!(welcome.journal_heard, Some(heard));
+    }
+    // A record that comes before is out of turn.
+    let mut desk = Desk::new(Ledger::new());
+    desk.hello_with(vec![held(CURRENT, &[])], Vec::new(), Some(journal));
+    desk.feed(3, Input::Frame(AgentFrame::Publish(publish(CURRENT, plain(&[1]), Vec::new()))));
+    assert!(desk.session.is_closed());
 }
