@@ -11,6 +11,9 @@ use crate::account;
 /// The queue's folder in the data folder.
 pub const QUEUE_FOLDER: &str = "queue";
 
+/// The folder of the journal of commands in the data folder.
+pub const COMMANDS_FOLDER: &str = "commands";
+
 /// The dead letters' folder in the data folder.
 pub const DEAD_LETTERS_FOLDER: &str = "dead-letters";
 
@@ -56,7 +59,9 @@ impl std::error::Error for DataError {}
 
 /// Whether the folder can be used; makes nothing. Only the system's word counts, so it may be wrong a moment later.
 pub fn look(data: &Path) -> Result<(), DataError> {
-    [QUEUE_FOLDER, DEAD_LETTERS_FOLDER].iter().try_for_each(|folder| look_for(&data.join(folder), data))
+    [QUEUE_FOLDER, COMMANDS_FOLDER, DEAD_LETTERS_FOLDER]
+        .iter()
+        .try_for_each(|folder| look_for(&data.join(folder), data))
 }
 
 /// Makes the folder where it is missing.

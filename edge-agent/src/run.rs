@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use lockgate_proto::command::ExecutorConfig;
 use lockgate_proto::ids::DeviceName;
 use lockgate_proto::link::agent::{AgentConfig as LinkConfig, AgentLink};
 use lockgate_proto::seq::Epoch;
@@ -17,8 +18,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::commands::{self, Directory};
 use crate::config::{self, Config};
-use crate::data::{self, DEAD_LETTERS_FOLDER, DEVICES_FILE, QUEUE_FOLDER};
+use crate::data::{self, COMMANDS_FOLDER, DEAD_LETTERS_FOLDER, DEVICES_FILE, QUEUE_FOLDER};
 use crate::dead_letters::{self, DeadLetterHandle};
 use crate::health::Health;
 use crate::ingest::{Ingest, VigilTask};
@@ -75,6 +77,7 @@ async fn agent(config: Config) -> anyhow::Result<()> {
 /// What outlives a start, opened.
 struct Kept {
     queue: QueueHandle,
+    commands: commands::Opened,
     dead_letters: DeadLetterHandle,
     time: TimeHandle,
     boot: BootId,
@@ -97,11 +100,13 @@ impl Kept {
                 ended = thread.ended() => ended.context("the queue's thread has died"),
             }
         });
+        let executor = ExecutorConfig::new(commands::boot_of(boot));
+        let commands = commands::open(&config.agent.data.join(COMMANDS_FOLDER), executor)?;
         let folder = config.agent.data.join(DEAD_LETTERS_FOLDER);
         let dead_letters =
             dead_letters::start(&folder).with_context(|| format!("the dead letters in {}", folder.display()))?;
         let time = TimeHandle::new(clock, known_time(&queue.boots().await?, boot));
-        Ok(Kept { queue, dead_letters, time, boot })
+        Ok(Kept { queue, commands, dead_letters, time, boot })
     }
 }
 
@@ -148,7 +153,7 @@ fn tell_recovery(recovery: &Recovery) {
 
 /// Starts all tasks. Those that hear devices stop first, so that what they heard is still sent.
 fn start(config: Config, kept: Kept, supervisor: &Supervisor) -> anyhow::Result<()> {
-    let Kept { queue, dead_letters, time, boot } = kept;
+    let Kept { queue, commands, dead_letters, time, boot } = kept;
     let ingest = Ingest::new(queue.clone(), dead_letters.clone(), time.clone());
     let mut board = StatusBoard::default();
     let vigil = vigil(&config, &ingest);
@@ -177,9 +182,11 @@ fn start(config: Config, kept: Kept, supervisor: &Supervisor) -> anyhow::Result<
     supervisor.spawn_acceptor("health", |stop| health.run(stop));
     let keeper = time.clone().run(queue.clone(), supervisor.draining());
     supervisor.spawn("time", |_| keeper);
+    let commands = commands.start(supervisor, time.clock().clone(), Box::new(Directory::default()));
     let (agent, site) = (config.agent.name, config.agent.site);
     let link = AgentLink::new(LinkConfig { agent, site, build: env!("CARGO_PKG_VERSION").to_owned() });
-    let uplink = Uplink::new(UplinkParts { config: config.uplink, link, queue, dead_letters, time, boot, status });
+    let uplink =
+        Uplink::new(UplinkParts { config: config.uplink, link, queue, commands, dead_letters, time, boot, status });
     supervisor.spawn("uplink", |stop| uplink.run(stop));
     Ok(())
 }

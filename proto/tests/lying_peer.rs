@@ -217,7 +217,7 @@ fn feed_gateway(frames: Vec<AgentFrame>) -> Result<(), TestCaseError> {
 /// Feeds frames to an agent's end whose queue answers each `Read`.
 fn feed_agent(frames: Vec<GatewayFrame>) -> Result<(), TestCaseError> {
     let mut link = link();
-    let mut inputs = vec![agent::Input::Connected { holdings: holdings(), clock: None }];
+    let mut inputs = vec![agent::Input::Connected { holdings: holdings(), clock: None, journal: None }];
     let mut frames = frames.into_iter();
     let mut settled_before_sent = false;
     for at in 0..200 {

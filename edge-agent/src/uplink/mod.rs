@@ -27,6 +27,7 @@ use tracing::{info, warn};
 pub use status::LinkStatus;
 use twice_logic::Contest;
 
+use crate::commands::CommandsHandle;
 use crate::config::{SecretError, UplinkConfig};
 use crate::dead_letters::DeadLetterHandle;
 use crate::queue::{BootId, QueueClosed, QueueHandle};
@@ -47,6 +48,8 @@ pub struct UplinkParts {
     pub link: AgentLink,
     /// What is sent.
     pub queue: QueueHandle,
+    /// Who carries commands out.
+    pub commands: CommandsHandle,
     /// Where refused records go.
     pub dead_letters: DeadLetterHandle,
     /// Dates what is sent; learns from the gateway.
@@ -89,8 +92,8 @@ enum ConnectError {
 enum End {
     /// We were told to stop, and all is said.
     Stopped,
-    /// The queue is closed: there is nothing to send from.
-    QueueClosed,
+    /// The queue is closed, or the executor has ended: the agent is about to end.
+    Closing,
     /// One of the two ends has closed it, with this row of the table.
     Closed { code: Option<CloseCode>, why: String },
     /// It broke.
@@ -163,7 +166,7 @@ impl Uplink {
     /// What to do after a connection that was; `None`: nothing more.
     fn after_session(&mut self, end: &End) -> Option<Attempt<GatewayUrl>> {
         let (why, trouble) = match end {
-            End::Stopped | End::QueueClosed => return None,
+            End::Stopped | End::Closing => return None,
             End::Closed { code, why } if code.is_none_or(CloseCode::may_resume) => (why, Trouble::Passing),
             End::Closed { why, .. } => (why, Trouble::Lasting),
             End::Broken { why } => (why, Trouble::Passing),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lockgate_proto::command::{CommandUpdates, ExecutorInput, JournalMark};
 use lockgate_proto::convert::{decode_gateway_frame, encode_agent_frame};
 use lockgate_proto::link::agent::{Action, Holdings, Input, ReadId, ReadRecord};
 use lockgate_proto::link::close::CloseCode;
@@ -20,14 +21,32 @@ use tracing::{error, info, warn};
 
 use super::time_logic::{Resolved, resolve};
 use super::{End, Uplink, refusal};
+use crate::commands::{CommandsClosed, CommandsLink};
 use crate::queue::{FetchError, Progress, QueueClosed, RecordTime};
 
 /// How long an agent that stops waits for the acknowledgement of what is under way.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(3);
 
+/// A part of the agent that a connection works with has ended.
+#[derive(Debug)]
+struct Closing;
+
+impl From<QueueClosed> for Closing {
+    fn from(_: QueueClosed) -> Closing {
+        Closing
+    }
+}
+
+impl From<CommandsClosed> for Closing {
+    fn from(_: CommandsClosed) -> Closing {
+        Closing
+    }
+}
+
 /// What the shell of one connection keeps.
 struct Connection {
     link: Link,
+    commands: CommandsLink,
     progress: watch::Receiver<Progress>,
     /// What the link was last told.
     told: Progress,
@@ -42,6 +61,7 @@ enum Woken {
     Stop,
     Received(Result<Received, lockgate_runtime::link::LinkError>),
     Queue,
+    Updates(Option<CommandUpdates>),
     TimeKnown,
     Timer,
     TooLate,
@@ -52,26 +72,41 @@ impl Uplink {
     pub(super) async fn session(&mut self, link: Link, stop: &CancellationToken) -> End {
         let mut progress = self.parts.queue.progress();
         let told = *progress.borrow_and_update();
-        let mut connection = Connection { link, progress, told, actions: VecDeque::new(), timer: None, leave_at: None };
-        let end = match self.speak(&mut connection, stop).await {
-            Ok(end) => end,
-            Err(QueueClosed) => End::QueueClosed,
+        // The mark is of what the disk holds before this connection tells of anything.
+        let mark = self.parts.commands.mark();
+        let commands = match self.parts.commands.connect().await {
+            Ok(commands) => commands,
+            Err(CommandsClosed) => return End::Closing,
         };
+        let (actions, timer, leave_at) = (VecDeque::new(), None, None);
+        let mut connection = Connection { link, commands, progress, told, actions, timer, leave_at };
+        let end = match self.speak(&mut connection, mark, stop).await {
+            Ok(end) => end,
+            Err(Closing) => End::Closing,
+        };
+        // An executor that is gone has nothing to tell any more.
+        let _gone = connection.commands.feed(ExecutorInput::Disconnected).await;
         // The link hears of it in any case; what it would still have us do is of no use.
         self.handle(&mut connection, Input::LinkLost);
         match &end {
             End::Closed { code: Some(code), why } => connection.link.close_with(code.code(), why).await,
-            End::Stopped | End::QueueClosed => connection.link.close(CloseCode::ShuttingDown).await,
+            End::Stopped | End::Closing => connection.link.close(CloseCode::ShuttingDown).await,
             End::Closed { code: None, .. } | End::Broken { .. } => connection.link.close(CloseCode::IdleTimeout).await,
         }
         end
     }
 
-    async fn speak(&mut self, connection: &mut Connection, stop: &CancellationToken) -> Result<End, QueueClosed> {
+    async fn speak(
+        &mut self,
+        connection: &mut Connection,
+        mark: JournalMark,
+        stop: &CancellationToken,
+    ) -> Result<End, Closing> {
         let mut time = self.parts.time.watch();
         let mut is_time_known = self.parts.time.wall().is_some();
         let holdings = self.holdings().await?;
-        self.handle(connection, Input::Connected { holdings, clock: self.parts.time.wall() });
+        let clock = self.parts.time.wall();
+        self.handle(connection, Input::Connected { holdings, clock, journal: Some(mark) });
         loop {
             while let Some(action) = connection.actions.pop_front() {
                 if let Some(end) = self.perform(connection, action).await? {
@@ -86,6 +121,8 @@ impl Uplink {
                 received = connection.link.receive() => Woken::Received(received),
                 // CANCEL-SAFE: a watch holds nothing.
                 Ok(()) = connection.progress.changed() => Woken::Queue,
+                // CANCEL-SAFE: nothing is taken until `recv` completes.
+                updates = connection.commands.updates.recv() => Woken::Updates(updates),
                 // CANCEL-SAFE: as above.
                 Ok(()) = time.changed(), if !is_time_known => Woken::TimeKnown,
                 // CANCEL-SAFE: a timer holds nothing.
@@ -108,6 +145,11 @@ impl Uplink {
                 }
                 Woken::Received(Err(error)) => return Ok(End::Broken { why: chain(&error) }),
                 Woken::Queue => self.queue_changed(connection).await?,
+                Woken::Updates(Some(updates)) => self.handle(connection, Input::CommandUpdates(updates)),
+                Woken::Updates(None) => {
+                    let why = "what is told of commands was not taken".to_owned();
+                    return Ok(End::Closed { code: Some(CloseCode::SlowConsumer), why });
+                }
                 Woken::TimeKnown => {
                     is_time_known = self.parts.time.wall().is_some();
                     if is_time_known {
@@ -167,7 +209,7 @@ impl Uplink {
     }
 
     /// Does one thing that the link wants done; `Some`: the connection ends.
-    async fn perform(&mut self, connection: &mut Connection, action: Action) -> Result<Option<End>, QueueClosed> {
+    async fn perform(&mut self, connection: &mut Connection, action: Action) -> Result<Option<End>, Closing> {
         let queue = &self.parts.queue;
         match action {
             Action::Send(frame) => {
@@ -193,6 +235,7 @@ impl Uplink {
                 self.parts.time.gateway_time(asked, answered, server);
                 self.up(answered.since(asked));
             }
+            Action::Executor(input) => connection.commands.feed(input).await?,
             Action::GoAway { reason, reconnect_after, gateways } => {
                 info!(reason, reconnect_after = %span(reconnect_after), "The gateway asks us to leave.");
                 self.detour(reconnect_after, &gateways);

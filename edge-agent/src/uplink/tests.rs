@@ -16,9 +16,15 @@ use lockgate_proto::time::{MonoTime, UnixMicros};
 use lockgate_runtime::clock::{Clock, ManualClock};
 use lockgate_runtime::link::Received;
 use lockgate_runtime::tls::Trust;
+use tokio::sync::mpsc;
+
+mod commands;
 
 use super::*;
+use crate::commands::testing::{self, Passed};
+use crate::commands::{Hands, Job};
 use crate::ingest::Outage;
+use crate::queue::storage::fake::FakeDisk;
 use crate::source::status::{StatusBoard, StatusReporter};
 use crate::testing::{BOOT, Bench, NO_SYNC, within_patience};
 
@@ -101,6 +107,8 @@ struct World {
     hand: ManualClock,
     uplink: Uplink,
     status: StatusReporter,
+    /// What devices are told.
+    jobs: mpsc::Receiver<Job>,
 }
 
 impl World {
@@ -119,16 +127,21 @@ impl World {
             token: crate::config::Secret::Text("t".to_owned()),
             trust: Trust::default(),
         };
+        let (passed, jobs) = mpsc::channel(16);
+        let hands: Box<dyn Hands> = Box::new(Passed(passed));
+        let clock = bench.time.clock().clone();
+        let (commands, _) = testing::start(&FakeDisk::default(), lockgate_proto::command::BootId(7), clock, hands);
         let uplink = Uplink::new(UplinkParts {
             config,
             link,
             queue: bench.queue.clone(),
+            commands,
             dead_letters: bench.dead_letters.clone(),
             time: bench.time.clone(),
             boot: BOOT,
             status: watch::Sender::new(LinkStatus::default()),
         });
-        World { bench, hand, uplink, status: StatusBoard::default().add("test") }
+        World { bench, hand, uplink, status: StatusBoard::default().add("test"), jobs }
     }
 
     async fn take(&self, value: i64) {

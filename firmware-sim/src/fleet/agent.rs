@@ -160,7 +160,7 @@ impl Agent {
 
     async fn speak(&mut self, connection: &mut Connection, stop: &CancellationToken) -> anyhow::Result<Ended> {
         let (holdings, clock) = (self.publisher.queue.holdings(), Some(self.world.clock.wall()));
-        self.handle(connection, Input::Connected { holdings, clock });
+        self.handle(connection, Input::Connected { holdings, clock, journal: None });
         loop {
             while let Some(action) = connection.actions.pop_front() {
                 if let Some(ended) = self.perform(connection, action).await {
@@ -223,7 +223,7 @@ impl Agent {
                 self.handle(connection, Input::Records { request, records, missing });
             }
             Action::Settled { epoch, lane, set } => self.publisher.settled(epoch, lane, &set),
-            Action::EpochClosed(_) => {}
+            Action::EpochClosed(_) | Action::Executor(_) => {}
             Action::DeadLetter { seq, reason, .. } => {
                 count(&self.world.figures.rejected, 1);
                 warn!(agent = self.index, %seq, reason, "The gateway refuses a record.");

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::command::{CommandUpdates, ExecutorInput, JournalMark};
 use crate::gap::Gap;
 use crate::ids::{AgentName, Site};
 use crate::link::close::CloseCode;
@@ -68,6 +69,8 @@ pub enum Input {
         holdings: Holdings,
         /// The agent's clock, if it has the time.
         clock: Option<UnixMicros>,
+        /// The journal of commands; `None`: the agent takes none.
+        journal: Option<JournalMark>,
     },
     /// The gateway said something.
     Frame(GatewayFrame),
@@ -96,6 +99,8 @@ pub enum Input {
         /// What it holds now.
         holdings: Holdings,
     },
+    /// What the executor tells in this connection.
+    CommandUpdates(CommandUpdates),
     /// The time of the last `ArmTimer` has come.
     TimerFired,
     /// The connection is gone.
@@ -157,6 +162,8 @@ pub enum Action {
         /// What it said.
         server: UnixMicros,
     },
+    /// Feed the executor. Comes only of a gateway that moves commands; that the connection is gone, the shell tells.
+    Executor(ExecutorInput),
     /// The gateway asks to come back later, or elsewhere; a `Close` follows when nothing is in flight.
     GoAway {
         /// Why, for people.
@@ -177,5 +184,7 @@ pub enum Action {
     ArmTimer(MonoTime),
 }
 
+#[cfg(test)]
+mod command_tests;
 #[cfg(test)]
 mod tests;

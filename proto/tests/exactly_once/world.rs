@@ -231,7 +231,7 @@ impl World {
         holdings.gaps.iter().for_each(|gap| watch.lost(gap));
         it.watch = Some(watch);
         let clock = Some(self.wall());
-        self.feed_agent(agent, agent::Input::Connected { holdings, clock })
+        self.feed_agent(agent, agent::Input::Connected { holdings, clock, journal: None })
     }
 
     /// All that can happen next.
@@ -474,7 +474,10 @@ impl World {
                     agent.closed = Some(code);
                     self.break_link(at)?;
                 }
-                agent::Action::EpochClosed(_) | agent::Action::ServerTime { .. } | agent::Action::GoAway { .. } => {}
+                agent::Action::EpochClosed(_)
+                | agent::Action::ServerTime { .. }
+                | agent::Action::Executor(_)
+                | agent::Action::GoAway { .. } => {}
             }
         }
         Ok(())

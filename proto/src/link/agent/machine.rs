@@ -4,6 +4,7 @@ use super::flight::Flight;
 use super::lanes::{EpochState, LaneState};
 use super::pump::{Slot, Slots};
 use super::{Action, AgentConfig, Holdings, Input};
+use crate::command::{BackboneTime, ExecutorInput, JournalMark};
 use crate::gap::Gap;
 use crate::ids::{AgentName, Site};
 use crate::limits::{EPOCHS_HELD_MAX, HELLO_TIMEOUT, LEAVE_TIMEOUT, READ_RETRY, TIME_INTERVAL};
@@ -35,11 +36,23 @@ pub struct AgentLink {
     pub(super) paused_until: Option<MonoTime>,
     pub(super) retry_at: Option<MonoTime>,
     leave_at: Option<MonoTime>,
+    commands: Commands,
     draining: bool,
     ping: Option<(u64, MonoTime)>,
     ping_id: u64,
     ping_at: Option<MonoTime>,
     armed: Option<MonoTime>,
+}
+
+/// Whether this connection moves commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commands {
+    /// The agent has no journal, or the gateway does not know of such.
+    No,
+    /// The journal was named, and no Welcome has come.
+    Offered,
+    /// Both ends do.
+    Yes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +82,7 @@ impl AgentLink {
             paused_until: None,
             retry_at: None,
             leave_at: None,
+            commands: Commands::No,
             draining: false,
             ping: None,
             ping_id: 0,
@@ -96,7 +110,9 @@ impl AgentLink {
     /// the next `Connected`; answers to `Read`s of an earlier connection are ignored.
     pub fn handle(&mut self, now: MonoTime, input: Input, actions: &mut Vec<Action>) {
         match input {
-            Input::Connected { holdings, clock } => self.on_connected(now, &holdings, clock, actions),
+            Input::Connected { holdings, clock, journal } => {
+                self.on_connected(now, &holdings, (clock, journal), actions);
+            }
             Input::LinkLost => self.phase = Phase::Down,
             Input::DrainRequested => self.draining = true,
             // Without a connection nothing else matters: the next one brings the holdings anew.
@@ -110,6 +126,11 @@ impl AgentLink {
             }
             Input::Records { request, records, missing } => self.on_records(now, request, records, &missing, actions),
             Input::QueueChanged { holdings } => self.on_queue_changed(&holdings, actions),
+            Input::CommandUpdates(updates) => {
+                if self.commands == Commands::Yes {
+                    actions.push(Action::Send(AgentFrame::CommandUpdates(updates)));
+                }
+            }
             Input::TimerFired => self.on_timer(now, actions),
         }
         self.pump(now, actions);
@@ -121,7 +142,7 @@ impl AgentLink {
         &mut self,
         now: MonoTime,
         holdings: &Holdings,
-        clock: Option<UnixMicros>,
+        (clock, journal): (Option<UnixMicros>, Option<JournalMark>),
         actions: &mut Vec<Action>,
     ) {
         let named = self.choose_epochs(holdings);
@@ -131,6 +152,7 @@ impl AgentLink {
         self.slots.forget();
         (self.paused_until, self.retry_at, self.leave_at, self.ping, self.ping_at) = (None, None, None, None, None);
         self.armed = None;
+        self.commands = if journal.is_some() { Commands::Offered } else { Commands::No };
         self.phase = Phase::Hello { asked: now };
         let current = named.last().map(|held| held.epoch);
         let is_named = |gap: &&Gap| named.iter().any(|held| held.epoch == gap.epoch) && Some(gap.epoch) != current;
@@ -141,7 +163,7 @@ impl AgentLink {
             build: self.config.build.clone(),
             capabilities: Vec::new(),
             gaps: holdings.gaps.iter().filter(|gap| gap.is_unbounded()).filter(is_named).copied().collect(),
-            journal: None,
+            journal,
             epochs: named,
         })));
     }
@@ -169,12 +191,21 @@ impl AgentLink {
         match frame {
             GatewayFrame::Welcome(welcome) => self.on_welcome(now, welcome, actions),
             GatewayFrame::GoAway(go_away) => self.on_go_away(now, go_away, actions),
-            // The executor's; it stands beside the link.
-            GatewayFrame::Dispatch(_) | GatewayFrame::CommandConfirm(_) => {}
+            GatewayFrame::Dispatch(_) | GatewayFrame::CommandConfirm(_) if self.commands != Commands::Yes => {
+                self.close(CloseCode::BadFrame, "commands without a Welcome that moves them".to_owned(), actions);
+            }
+            GatewayFrame::Dispatch(dispatch) => actions.push(Action::Executor(ExecutorInput::Dispatched(dispatch))),
+            GatewayFrame::CommandConfirm(confirm) => {
+                actions.push(Action::Executor(ExecutorInput::Confirmed(confirm)));
+            }
             GatewayFrame::Pong { id, server_time } => {
                 if let Some((_, asked)) = self.ping.take_if(|(asked, _)| *asked == id) {
                     self.flight.round_trip(now.since(asked));
                     actions.push(Action::ServerTime { asked, answered: now, server: server_time });
+                    if self.commands == Commands::Yes {
+                        let time = BackboneTime { asked, answered: now, server: server_time };
+                        actions.push(Action::Executor(ExecutorInput::TimeTold(time)));
+                    }
                 }
             }
             GatewayFrame::Ack(_) | GatewayFrame::Reject(_) if self.phase != Phase::Up => {
@@ -200,6 +231,14 @@ impl AgentLink {
         self.limits = welcome.limits;
         self.horizon = welcome.retention_horizon;
         actions.push(Action::ServerTime { asked, answered: now, server: welcome.server_time });
+        self.commands = match (self.commands, welcome.journal_heard) {
+            (Commands::Offered, Some(heard)) => {
+                let time = BackboneTime { asked, answered: now, server: welcome.server_time };
+                actions.push(Action::Executor(ExecutorInput::Welcomed { heard, time }));
+                Commands::Yes
+            }
+            (Commands::No | Commands::Offered | Commands::Yes, _) => Commands::No,
+        };
         for EpochSettled { epoch, lanes } in welcome.epochs {
             for (lane, set) in lanes {
                 if let Some(state) = self.lane_mut(epoch, lane) {

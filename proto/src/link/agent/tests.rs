@@ -75,7 +75,7 @@ impl Desk {
 
     fn connect(&mut self, epochs: Vec<EpochHeld>, gaps: Vec<Gap>, told: Vec<EpochSettled>) {
         self.reads.clear();
-        self.feed(Input::Connected { holdings: Holdings { epochs, gaps }, clock: None });
+        self.feed(Input::Connected { holdings: Holdings { epochs, gaps }, clock: None, journal: None });
         self.feed(Input::Frame(GatewayFrame::Welcome(Welcome {
             session: crate::ids::SessionId(1),
             epochs: told,
