@@ -1,10 +1,12 @@
 //! An MQTT broker: connected, subscribed, heard; each message acknowledged when its readings are on disk.
 //!
-//! With `refusal`, which words its errors, the only file that knows `rumqttc`. Each connection has a client of its own, so that nothing of a
-//! dead connection (a queued acknowledgement, a buffered message) can pass for one of the next. The
-//! broker keeps the session under our client id, and what we have not acknowledged.
+//! With `hear`, which queues what is said, and `refusal`, which words its errors, the only file that knows
+//! `rumqttc`. Each connection has a client of its own, so that nothing of a dead connection (a queued
+//! acknowledgement, a buffered message) can pass for one of the next. The broker keeps the session under our client
+//! id, and what we have not acknowledged.
 
 mod error;
+mod hear;
 mod read_past;
 mod refusal;
 
@@ -15,9 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lockgate_codec::MessageReader;
 use lockgate_proto::backoff::Backoff;
-use lockgate_proto::seq::{Lane, Seq};
 use lockgate_runtime::tls;
-use ring::digest;
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubAck,
     SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use self::error::{MqttError, too_large};
-use super::mqtt_logic::{AckOrder, LaneSeqs, RedeliveryWatch};
+use super::mqtt_logic::{AckOrder, RedeliveryWatch};
 use super::presence_logic::PresenceMemory;
 use super::rest_logic::Rest;
 use super::status::{SourceCounters, StatusReporter};
@@ -257,101 +257,6 @@ impl MqttSource {
     fn subscribe(&self, client: &AsyncClient) -> Result<(), MqttError> {
         let filters = self.config.profile.topics().into_iter().map(|path| SubscribeFilter::new(path, QoS::AtLeastOnce));
         client.try_subscribe_many(filters).map_err(|_| MqttError::Stuck)
-    }
-
-    /// Queues what a message says. Gives the records that must be on disk before it may be acknowledged.
-    async fn message(&mut self, publish: &Publish) -> Result<LaneSeqs, MqttError> {
-        if self.order.is_empty() {
-            self.renewals = self.progress.borrow().renewals;
-        }
-        let counters = self.status.counters();
-        counters.messages.add(1);
-        counters.bytes.add(publish.payload.len() as u64);
-        let mut outputs = Vec::new();
-        let (topic, payload) = (&publish.topic, &publish.payload);
-        let bytes_max = self.config.message_bytes_max;
-        if payload.len() > bytes_max {
-            self.reader.too_large(topic, payload, payload.len(), bytes_max, &mut outputs);
-        } else {
-            self.reader.message(topic, payload, publish.retain, &mut outputs);
-        }
-        let now = self.ingest.now();
-        self.watcher.heard(&outputs, now);
-        let gaps_version = self.progress.borrow().gaps_version;
-        let news = self.presence.leave_news(&mut outputs, gaps_version);
-        // Those that only repeat what was told are signs of life, and tell nothing.
-        self.watcher.said(&outputs, now);
-        let may_come_again = publish.qos != QoS::AtMostOnce;
-        let digest = may_come_again.then(|| self.digest(publish));
-        let suspected = may_come_again && self.repeats.suspects(publish.dup);
-        let sorted = self.ingest.sort(outputs, digest);
-        let mut needs = [Seq::NONE; 2];
-        let mut batches: VecDeque<_> = sorted.batches.into_iter().zip(sorted.counts).collect();
-        let mut came_before = suspected && !batches.is_empty();
-        while let Some((batch, count)) = batches.pop_front() {
-            if suspected && self.is_repeat(batch.digest).await {
-                self.status.counters().duplicates.add(batch.records.len() as u64);
-                continue;
-            }
-            came_before = false;
-            match self.ingest.append(&batch, count, &self.status).await {
-                Ok((lane, seq)) => needs[lane.index()] = seq,
-                Err(no_room) => {
-                    batches.push_front((batch, count));
-                    self.refused = batches;
-                    // What it says is told when there is room, and then nobody looks.
-                    self.presence.forget();
-                    return Err(no_room.into());
-                }
-            }
-        }
-        if !came_before {
-            self.ingest.keep(sorted.dead_letters, &self.status);
-        }
-        let events = &mut needs[Lane::Events.index()];
-        let left_out = news.needs;
-        if *events > Seq::NONE {
-            self.presence.told(news, *events);
-        }
-        *events = (*events).max(left_out.unwrap_or(Seq::NONE));
-        Ok(needs)
-    }
-
-    /// Whether a batch came before, on an earlier connection. If so, it is on disk.
-    async fn is_repeat(&mut self, digest: Option<u64>) -> bool {
-        let Some(digest) = digest.filter(|digest| self.repeats.may_match(*digest)) else { return false };
-        let is_repeat = self.ingest.holds(digest).await;
-        if is_repeat {
-            self.repeats.has_matched(digest);
-        }
-        is_repeat
-    }
-
-    /// Messages that rumqttc had read when the connection broke. Those of quality of service 1 come again;
-    /// all are queued, none can be acknowledged.
-    async fn leftovers(&mut self, events: &mut EventLoop) -> Result<(), MqttError> {
-        while let Some(event) = events.state.events.pop_front() {
-            match event {
-                Event::Incoming(Packet::Publish(publish)) => drop(self.message(&publish).await?),
-                // Not to be asked for again: that would bring all retained messages again, too large ones too.
-                Event::Incoming(Packet::SubAck(suback)) => self.granted(&suback)?,
-                Event::Incoming(_) | Event::Outgoing(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn digest(&self, publish: &Publish) -> u64 {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in [self.config.name.as_bytes(), publish.topic.as_bytes()] {
-            context.update(&(part.len() as u64).to_le_bytes());
-            context.update(part);
-        }
-        context.update(&self.repeats.digest_packet(publish.pkid).to_le_bytes());
-        context.update(&publish.payload);
-        let digest = context.finish();
-        let head = digest.as_ref().first_chunk::<8>().expect("a SHA-256 has 32 bytes");
-        u64::from_le_bytes(*head)
     }
 
     fn acknowledge(&mut self, client: &AsyncClient, progress: Progress) -> Result<(), MqttError> {
