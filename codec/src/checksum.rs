@@ -87,6 +87,18 @@ impl Written {
         if self.is_text() { bytes * 2 } else { bytes }
     }
 
+    /// Appends a sum of so many bytes.
+    fn put(self, sum: u16, width: usize, out: &mut Vec<u8>) {
+        let [high, low] = sum.to_be_bytes();
+        let (big, little) = ([high, low], [low, high]);
+        match self {
+            Written::Hex | Written::HexUpper => out.extend(format!("{sum:0digits$X}", digits = width * 2).bytes()),
+            Written::HexLower => out.extend(format!("{sum:0digits$x}", digits = width * 2).bytes()),
+            Written::BigEndian => out.extend_from_slice(&big[2 - width..]),
+            Written::LittleEndian => out.extend_from_slice(&little[..width]),
+        }
+    }
+
     fn read(self, text: &[u8]) -> Option<u16> {
         let digit = |value: u16, byte: &u8| -> Option<u16> {
             let allowed = match self {
@@ -149,6 +161,16 @@ impl Checksum {
             return Ok(body);
         }
         Err(ChecksumError::Differs { says, gives, width: self.family.width() * 2 })
+    }
+
+    /// The frame with the mark and its checksum behind it: what [`Checksum::prove`] proves.
+    pub(crate) fn guard(&self, mut body: Vec<u8>) -> Vec<u8> {
+        let bare = body.len();
+        body.extend_from_slice(&self.after);
+        let covered = if self.covers_mark { &body[..] } else { &body[..bare] };
+        let sum = self.family.sum(covered.get(self.skip..).unwrap_or_default());
+        self.written.put(sum, self.family.width(), &mut body);
+        body
     }
 
     /// (what the frame says, what the sum covers, the checksum as written).

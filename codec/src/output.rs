@@ -8,6 +8,8 @@ use lockgate_proto::ids::{DeviceName, MetricName};
 use lockgate_proto::reading::{Quality, Value};
 use lockgate_proto::time::UnixMicros;
 
+use crate::command::Reply;
+
 /// LIMIT: bytes of the refused input that a dead letter keeps.
 pub const DEAD_LETTER_INPUT_BYTES_MAX: usize = 1024;
 
@@ -51,6 +53,8 @@ pub enum Output {
         /// Came as a retained message.
         retained: bool,
     },
+    /// A device's word about a command.
+    Reply(Reply),
     /// Something that could not be used.
     DeadLetter(DeadLetter),
 }

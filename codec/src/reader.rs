@@ -12,6 +12,7 @@ use crate::message::Message;
 use crate::output::{Counters, DeadLetter, DeadLetterReason, Output};
 use crate::profile::{Does, Empty, Profile, Route};
 use crate::time::Zone;
+use crate::topic::Topic;
 use crate::tree::{BadPart, Node};
 
 /// What the source's own configuration and its site say.
@@ -93,7 +94,8 @@ impl MessageReader {
         self.desk.counters.inputs += 1;
         let message = Message { topic: Some(topic), bytes: head, retained: false };
         let profile = Arc::clone(&self.desk.profile);
-        let first = profile.routes.iter().find(|route| takes(route, &message, &mut Names::default()));
+        let first =
+            profile.routes.iter().find(|route| takes((&route.topics, &route.starts), &message, &mut Names::default()));
         if first.is_none_or(|route| matches!(route.does, Does::Ignore) && route.when.is_empty()) {
             self.desk.counters.ignored += 1;
             return;
@@ -149,11 +151,14 @@ impl Desk {
         self.counters.inputs += 1;
         let profile = Arc::clone(&self.profile);
         let mut decoded: Option<(&Decoder, Result<Node<'_>, BadPart>)> = None;
+        if !message.retained && self.reply(&profile, message, out) {
+            return;
+        }
         for route in &profile.routes {
             let mut names = Names::default();
             names.extend(profile.constants.iter().map(|(name, text)| (name.as_str(), text.into())));
             names.extend(message.topic.map(|topic| ("topic", topic.into())));
-            if !takes(route, message, &mut names) {
+            if !takes((&route.topics, &route.starts), message, &mut names) {
                 continue;
             }
             let ignores = matches!(route.does, Does::Ignore) && route.when.is_empty();
@@ -181,6 +186,30 @@ impl Desk {
             }
         }
         self.counters.ignored += 1;
+    }
+
+    /// Tells what a device says to a command; whether that is all there is to it.
+    fn reply(&self, profile: &Profile, message: &Message<'_>, out: &mut Vec<Output>) -> bool {
+        let mut decoded: Option<(&Decoder, Result<Node<'_>, BadPart>)> = None;
+        for rule in &profile.replies {
+            let mut names = Names::default();
+            names.extend(profile.constants.iter().map(|(name, text)| (name.as_str(), text.into())));
+            names.extend(message.topic.map(|topic| ("topic", topic.into())));
+            if !rule.takes(message, &mut names) {
+                continue;
+            }
+            if decoded.as_ref().is_none_or(|(decoder, _)| **decoder != rule.decode) {
+                decoded = Some((&rule.decode, rule.decode.decode(message.bytes)));
+            }
+            let Some((_, Ok(node))) = &decoded else { continue };
+            let Some(mut reply) = rule.look(&Tree::new(node), &mut names) else { continue };
+            if reply.device.is_none() {
+                reply.device = self.context.device.clone().or_else(|| profile.own_device());
+            }
+            out.push(Output::Reply(reply));
+            return !rule.read;
+        }
+        false
     }
 
     /// Applies a route to what was decoded.
@@ -256,17 +285,21 @@ enum Fate {
     NotMine,
 }
 
-/// Whether a route takes an input by its topic and its first bytes. Captures become names.
-fn takes<'n>(route: &'n Route, message: &Message<'n>, names: &mut Names<'n>) -> bool {
+/// Whether a route or a reply takes an input by its topic and its first bytes. Captures become names.
+pub(crate) fn takes<'n>(
+    (topics, starts): (&'n [Topic], &[Vec<u8>]),
+    message: &Message<'n>,
+    names: &mut Names<'n>,
+) -> bool {
     let mark = names.len();
     let by_topic = match message.topic {
         None => true,
-        Some(topic) => route.topics.iter().any(|pattern| {
+        Some(topic) => topics.iter().any(|pattern| {
             names.truncate(mark);
             pattern.matches(topic, |name, text| names.push(name, text))
         }),
     };
-    by_topic && (route.starts.is_empty() || route.starts.iter().any(|start| message.bytes.starts_with(start)))
+    by_topic && (starts.is_empty() || starts.iter().any(|start| message.bytes.starts_with(start)))
 }
 
 #[cfg(test)]

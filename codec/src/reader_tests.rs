@@ -29,6 +29,7 @@ fn show(output: &Output) -> String {
     match output {
         Output::Reading(reading) => format!("{} {} {:?}", reading.device, reading.metric, reading.value),
         Output::Presence { device, online, .. } => format!("{device} online {online}"),
+        Output::Reply(reply) => format!("{:?} {}", reply.id, reply.says.as_str()),
         Output::DeadLetter(letter) => letter.reason.to_string(),
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here ends the agent because a device, a broker or a gateway is not there. A queue that can't
 //! be opened does: without it, what is read could not be kept.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -100,7 +101,8 @@ impl Kept {
                 ended = thread.ended() => ended.context("the queue's thread has died"),
             }
         });
-        let executor = ExecutorConfig::new(commands::boot_of(boot));
+        let mut executor = ExecutorConfig::new(commands::boot_of(boot));
+        executor.lanes = lanes(config);
         let commands = commands::open(&config.agent.data.join(COMMANDS_FOLDER), executor)?;
         let folder = config.agent.data.join(DEAD_LETTERS_FOLDER);
         let dead_letters =
@@ -158,14 +160,17 @@ fn start(config: Config, kept: Kept, supervisor: &Supervisor) -> anyhow::Result<
     let mut board = StatusBoard::default();
     let vigil = vigil(&config, &ingest);
     supervisor.spawn_acceptor("vigil", |stop| vigil.run(stop));
+    let mut directory = Directory::default();
     for serial in config.serial {
         let status = board.add(&serial.name);
-        let source = SerialSource::new(serial, ingest.clone(), status, time.clock().clone());
+        let orders = directory.add(&serial.profile);
+        let source = SerialSource::new(serial, ingest.clone(), status, time.clock().clone(), orders);
         supervisor.spawn_acceptor("serial", |stop| source.run(stop));
     }
     for mqtt in config.mqtt {
         let status = board.add(&mqtt.name);
-        let source = MqttSource::new(mqtt, ingest.clone(), status);
+        let orders = directory.add(&mqtt.profile);
+        let source = MqttSource::new(mqtt, ingest.clone(), status, orders);
         supervisor.spawn_acceptor("mqtt", |stop| source.run(stop));
     }
     let status = watch::Sender::new(LinkStatus::default());
@@ -182,13 +187,21 @@ fn start(config: Config, kept: Kept, supervisor: &Supervisor) -> anyhow::Result<
     supervisor.spawn_acceptor("health", |stop| health.run(stop));
     let keeper = time.clone().run(queue.clone(), supervisor.draining());
     supervisor.spawn("time", |_| keeper);
-    let commands = commands.start(supervisor, time.clock().clone(), Box::new(Directory::default()));
+    let commands = commands.start(supervisor, time.clock().clone(), Box::new(directory));
     let (agent, site) = (config.agent.name, config.agent.site);
     let link = AgentLink::new(LinkConfig { agent, site, build: env!("CARGO_PKG_VERSION").to_owned() });
     let uplink =
         Uplink::new(UplinkParts { config: config.uplink, link, queue, commands, dead_letters, time, boot, status });
     supervisor.spawn("uplink", |stop| uplink.run(stop));
     Ok(())
+}
+
+/// How many commands run at once at each device that the configuration names; all others do one after the other.
+fn lanes(config: &Config) -> BTreeMap<DeviceName, usize> {
+    let profiles = config.serial.iter().map(|serial| &serial.profile);
+    let profiles = profiles.chain(config.mqtt.iter().map(|mqtt| &mqtt.profile));
+    let lanes = profiles.filter_map(|profile| Some((profile.own_device()?, profile.at_once() as usize)));
+    lanes.filter(|(_, lanes)| *lanes > 1).collect()
 }
 
 /// Watches over the devices of all sources.

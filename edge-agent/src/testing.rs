@@ -90,6 +90,13 @@ impl Bench {
     }
 }
 
+/// A profile of a test's own, as a source's block may say it.
+pub(crate) fn profile_of(folder: &std::path::Path, text: &str) -> SourceProfile {
+    let file = folder.join("test.toml");
+    std::fs::write(&file, text).expect("the folder is there");
+    SourceProfile::by_name(&file.display().to_string(), None, Zone::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// A shipped profile.
 pub(crate) fn profile(name: &str) -> SourceProfile {
     SourceProfile::by_name(name, None, Zone::default()).expect("it is shipped")

@@ -66,6 +66,30 @@ impl Cobs {
     }
 }
 
+/// Codes a frame, its delimiter included. Another delimiter than 0 is mixed into each byte by exclusive or.
+pub(crate) fn encode(frame: &[u8], delimiter: u8) -> Vec<u8> {
+    let mut coded = Vec::with_capacity(frame.len() + frame.len() / 254 + 2);
+    let mut runs = frame.split(|byte| *byte == 0).peekable();
+    while let Some(run) = runs.next() {
+        let mut rest = run;
+        while let Some((full, tail)) = rest.split_at_checked(usize::from(u8::MAX) - 1) {
+            coded.push(u8::MAX);
+            coded.extend_from_slice(full);
+            rest = tail;
+        }
+        // A run that ends with the frame, right behind a full one, needs no code of its own.
+        if !rest.is_empty() || run.is_empty() || runs.peek().is_some() {
+            coded.push(u8::try_from(rest.len() + 1).expect("it is shorter than a full one"));
+            coded.extend_from_slice(rest);
+        }
+    }
+    for byte in &mut coded {
+        *byte ^= delimiter;
+    }
+    coded.push(delimiter);
+    coded
+}
+
 /// Undoes the coding. Another delimiter than 0 was mixed into each byte by exclusive or.
 fn decode(coded: &[u8], delimiter: u8, decoded: &mut Vec<u8>) -> bool {
     decoded.clear();

@@ -9,7 +9,7 @@ mod telegram;
 
 use crate::output::DeadLetterReason;
 
-pub(crate) use cobs::Cobs;
+pub(crate) use cobs::{Cobs, encode as cobs_encode};
 pub(crate) use lines::Lines;
 pub(crate) use telegram::Telegram;
 

@@ -129,6 +129,14 @@ impl Template {
         Template(vec![Part::Name(name.to_owned())])
     }
 
+    /// The name, where it is one and nothing else.
+    pub(crate) fn only_name(&self) -> Option<&str> {
+        match &self.0[..] {
+            [Part::Name(name)] => Some(name),
+            _ => None,
+        }
+    }
+
     /// The names that it uses.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|part| match part {

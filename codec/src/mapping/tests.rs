@@ -40,6 +40,7 @@ fn show(outputs: &[Output]) -> Vec<String> {
             line
         }
         Output::Presence { device, online, .. } => format!("{device} online={online}"),
+        Output::Reply(reply) => format!("{:?} {}", reply.id, reply.says.as_str()),
         Output::DeadLetter(letter) => letter.reason.as_str().to_owned(),
     };
     outputs.iter().map(show).collect()

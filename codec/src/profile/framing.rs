@@ -62,7 +62,7 @@ fn framing_table(table: &Table<'_>) -> Option<(Framing, Duration)> {
 }
 
 /// A mark: text of 1 to 16 bytes.
-fn mark(item: &Item<'_>) -> Option<Vec<u8>> {
+pub(super) fn mark(item: &Item<'_>) -> Option<Vec<u8>> {
     let text = item.text()?;
     if text.len() > MARK_BYTES_MAX {
         item.problem("is longer than a mark may be", format!("give 1 to {MARK_BYTES_MAX} bytes"));

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use lockgate_config::{Item, Table};
 
+use super::commands::{ReplyLayer, WritingLayer, command, reply};
 use super::framing::{checksum, framing};
 use super::reading::{Reading, decoder, free_names, noted, symbol};
 use super::route::{Does, Empty, Read, Route};
 use super::silence::Silences;
 use crate::checksum::Checksum;
+use crate::command::CommandRule;
 use crate::decode::Decoder;
 use crate::framing::Framing;
 use crate::mapping::{Condition, Pattern, Rules};
@@ -25,6 +27,9 @@ pub(super) struct Layer {
     pub(super) silences: Silences,
     pub(super) rules: Rules,
     pub(super) routes: Vec<RouteLayer>,
+    pub(super) commands: Vec<CommandRule>,
+    pub(super) replies: Vec<ReplyLayer>,
+    pub(super) writing: WritingLayer,
 }
 
 /// A route, before what it does not say is filled in.
@@ -75,6 +80,9 @@ impl Layer {
             silences: table.optional("stale_after", Silences::read).unwrap_or_default(),
             rules: reading.rules(table, 0),
             routes: table.sections("route", |table| Some(RouteLayer::read(table, reading, constants))),
+            commands: table.sections("command", |table| command(table, constants)),
+            replies: table.sections("reply", |table| reply(table, reading, constants)),
+            writing: WritingLayer::read(table),
         }
     }
 
@@ -82,6 +90,8 @@ impl Layer {
     pub(super) fn over(mut self, mut below: Layer) -> Layer {
         self.units.append(&mut below.units);
         self.routes.append(&mut below.routes);
+        self.commands.append(&mut below.commands);
+        self.replies.append(&mut below.replies);
         self.rules.values.append(&mut below.rules.values);
         self.rules.groups.append(&mut below.rules.groups);
         // Later names hide earlier ones.
@@ -101,6 +111,9 @@ impl Layer {
                 groups: self.rules.groups,
             },
             routes: self.routes,
+            commands: self.commands,
+            replies: self.replies,
+            writing: self.writing.over(below.writing),
         }
     }
 
@@ -144,6 +157,16 @@ impl Layer {
         self.decode.is_some() || !self.routes.is_empty() && self.routes.iter().all(route_decodes)
     }
 
+    /// Whether each command and each reply has a topic.
+    pub(super) fn all_commands_addressed(&self) -> bool {
+        self.commands.iter().all(|command| command.topic.is_some()) && self.replies.iter().all(ReplyLayer::has_topics)
+    }
+
+    /// Whether any of them has one.
+    pub(super) fn has_addressed_commands(&self) -> bool {
+        self.commands.iter().any(|command| command.topic.is_some()) || self.replies.iter().any(ReplyLayer::has_topics)
+    }
+
     /// Whether each route has topics.
     pub(super) fn all_have_topics(&self) -> bool {
         !self.routes.is_empty() && self.routes.iter().all(|route| route.has_topics)
@@ -167,14 +190,7 @@ impl RouteLayer {
     }
 
     fn read<'d>(table: &Table<'d>, reading: &Reading<'d>, constants: &[(String, String)]) -> RouteLayer {
-        let topic = |item: &Item<'d>| {
-            let topic = noted(item, filled(item.text()?, constants))?;
-            let topic = noted(item, Topic::parse(&topic).map_err(|error| error.to_string()))?;
-            free_names(item, topic.names());
-            reading.define(topic.names());
-            Some(topic)
-        };
-        let topics = table.optional("topic", |item| item.one_or_many(topic));
+        let topics = table.optional("topic", |item| item.one_or_many(|item| topic(item, reading, constants)));
         if topics.is_none() && table.has("topic") {
             reading.unsure(table.path());
         }
@@ -197,6 +213,15 @@ impl RouteLayer {
 /// Whether one refused value takes the whole frame or message with it.
 fn whole(table: &Table<'_>) -> Option<bool> {
     table.optional("refuse", |item| item.word(&[("part", false), ("whole", true)]))
+}
+
+/// A topic whose captures become names.
+pub(super) fn topic<'d>(item: &Item<'d>, reading: &Reading<'d>, constants: &[(String, String)]) -> Option<Topic> {
+    let topic = noted(item, filled(item.text()?, constants))?;
+    let topic = noted(item, Topic::parse(&topic).map_err(|error| error.to_string()))?;
+    free_names(item, topic.names());
+    reading.define(topic.names());
+    Some(topic)
 }
 
 /// A topic with constants in place of `$name`.

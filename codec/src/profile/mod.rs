@@ -1,5 +1,6 @@
 //! How a kind of device is read: framing, checksum, routes and mapping, checked and compiled.
 
+mod commands;
 mod framing;
 mod layer;
 mod reading;
@@ -17,6 +18,7 @@ use self::layer::Layer;
 use self::reading::Reading;
 use self::silence::Silences;
 use crate::checksum::Checksum;
+use crate::command::{CommandRule, ReplyRule, Writing};
 use crate::framing::Framing;
 use crate::mapping::{Names, Pattern, Template};
 use crate::reader::{Context, MessageReader, StreamReader};
@@ -46,6 +48,9 @@ pub struct Profile {
     pub(crate) units: Vec<(Pattern, Arc<str>)>,
     silences: Silences,
     pub(crate) routes: Vec<Route>,
+    pub(crate) commands: Vec<CommandRule>,
+    pub(crate) replies: Vec<ReplyRule>,
+    pub(crate) writing: Writing,
 }
 
 impl Profile {
@@ -81,6 +86,13 @@ impl Profile {
         complete(input, own, &layer)?;
         let device = layer.rules.device.take();
         let routes = layer.routes();
+        let replies = layer.replies.into_iter().map(|reply| reply.complete(layer.decode.as_ref())).collect();
+        let framed = layer.framing.as_ref().map(|(framing, _)| framing);
+        let writing = layer.writing.complete(framed, layer.checksum.as_ref());
+        let mut commands = layer.commands;
+        for command in &mut commands {
+            command.description.at_once = writing.at_once;
+        }
         let (framing, silence) =
             layer.framing.map_or((None, Duration::ZERO), |(framing, silence)| (Some(framing), silence));
         Some(Arc::new(Profile {
@@ -92,6 +104,9 @@ impl Profile {
             units: layer.units,
             silences: layer.silences,
             routes,
+            commands,
+            replies,
+            writing,
         }))
     }
 
@@ -103,7 +118,8 @@ impl Profile {
     /// The MQTT topic filters to subscribe to; none lets through what another one does.
     pub fn topics(&self) -> Vec<String> {
         let wanted = self.routes.iter().filter(|route| !matches!(route.does, Does::Ignore));
-        fewest(wanted.flat_map(|route| route.topics.iter().map(crate::topic::Topic::filter)))
+        let topics = wanted.flat_map(|route| &route.topics).chain(self.replies.iter().flat_map(|reply| &reply.topics));
+        fewest(topics.map(crate::topic::Topic::filter))
     }
 
     /// Whether each route names its devices, so that a source needs no `device` of its own.
@@ -161,6 +177,13 @@ fn complete(input: Input, own: &Table<'_>, layer: &Layer) -> Option<()> {
         }
         Input::Stream | Input::Messages if !layer.all_decoded() && !own.has("decode") => {
             own.missing("decode", "say what a frame or message is, such as `decode = \"json\"`, or name a `profile`");
+        }
+        Input::Stream if layer.has_addressed_commands() => {
+            own.problem("has a command or reply with a topic, which a line has not", "remove that `topic`");
+        }
+        Input::Messages if !layer.all_commands_addressed() => {
+            let fix = "give each [[command]] and each [[reply]] a `topic`, such as \"plant/$device/set\"";
+            own.problem("has a command or reply without a topic", fix);
         }
         Input::Stream | Input::Messages => return (framed == (input == Input::Stream)).then_some(()),
     }

@@ -123,17 +123,20 @@ impl<'d> Reading<'d> {
         Some(Source { origin: origin?, map })
     }
 
+    /// Where a text comes from: a text is a key, a table says more.
+    pub(super) fn field(&self, item: &Item<'d>) -> Option<Source> {
+        match item.raw()? {
+            Raw::Table(_) => item.table(|table| self.source(table)),
+            _ => item.text().map(|key| Source { origin: Origin::Place(Place::Key(key.to_owned())), map: Vec::new() }),
+        }
+    }
+
     /// Names bound to fields: `with = { id = "ID", kind = { path = "$.a.b" } }`; a text is a key.
     pub(super) fn with(&self, item: &Item<'d>) -> Option<Vec<(String, Source)>> {
         item.table(|table| {
             let bind = |(name, item): (&'d str, Item<'d>)| {
                 self.define([name]);
-                let source = match item.raw()? {
-                    Raw::Table(_) => item.table(|table| self.source(table)),
-                    _ => item
-                        .text()
-                        .map(|key| Source { origin: Origin::Place(Place::Key(key.to_owned())), map: Vec::new() }),
-                };
+                let source = self.field(&item);
                 free_names(&item, [name]);
                 Some((name.to_owned(), source?))
             };

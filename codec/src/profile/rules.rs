@@ -112,7 +112,7 @@ fn decimal(item: &Item<'_>) -> Option<Decimal> {
     item.number(f64::MIN..=f64::MAX).and_then(Decimal::from_float)
 }
 
-fn value_map(table: &Table<'_>) -> Option<Vec<(String, Value)>> {
+pub(super) fn value_map(table: &Table<'_>) -> Option<Vec<(String, Value)>> {
     let pair = |(key, item): (&str, Item<'_>)| {
         let value = match item.raw()? {
             Raw::Text(text) => Value::Text(text.into()),

@@ -75,6 +75,7 @@ fn line(output: &Output) -> Json {
             let time = time.map(|UnixMicros(micros)| micros);
             json!({ "device": device.as_str(), "metric": "online", "value": online, "time": time, "retained": retained })
         }
+        Output::Reply(reply) => json!({ "reply": reply.says.as_str() }),
         Output::DeadLetter(letter) => json!({ "dead_letter": format!("{}: {}", letter.reason, letter.detail) }),
     };
     if let Json::Object(keys) = &mut line {

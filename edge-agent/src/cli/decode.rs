@@ -226,6 +226,7 @@ fn message(line: &[u8]) -> anyhow::Result<Message> {
 struct Made {
     readings: u64,
     presences: u64,
+    replies: u64,
     dead_letters: u64,
 }
 
@@ -241,6 +242,7 @@ impl<W: Write> Printer<W> {
             match output {
                 Output::Reading(_) => self.made.readings += 1,
                 Output::Presence { .. } => self.made.presences += 1,
+                Output::Reply(_) => self.made.replies += 1,
                 Output::DeadLetter(_) => self.made.dead_letters += 1,
             }
             writeln!(self.out, "{}", output::json_line(&output))?;
@@ -259,7 +261,12 @@ fn summary(input: Input, counters: Counters, made: &Made) -> String {
     }
     let readings = many(made.readings, "reading");
     let presence = if made.presences > 0 { format!(", {} of presence", made.presences) } else { String::new() };
-    parts.push(format!("{readings}{presence}, {}", many(made.dead_letters, "dead letter")));
+    let replies = match made.replies {
+        0 => String::new(),
+        1 => ", 1 reply".to_owned(),
+        more => format!(", {more} replies"),
+    };
+    parts.push(format!("{readings}{presence}{replies}, {}", many(made.dead_letters, "dead letter")));
     if counters.absent > 0 {
         parts.push(format!("{} without a value", counters.absent));
     }

@@ -1,6 +1,6 @@
 //! How readings and dead letters are written as JSON lines: the keys of the captures' `expected.jsonl`.
 
-use lockgate_codec::{DeadLetter, Decoded, Output};
+use lockgate_codec::{DeadLetter, Decoded, Output, Reply, Says};
 use lockgate_proto::reading::{Quality, Value};
 use lockgate_proto::time::UnixMicros;
 use serde_json::{Map, json};
@@ -19,12 +19,37 @@ pub(super) fn json_line(output: &Output) -> String {
             insert_time(&mut line, *time);
             insert_flag(&mut line, "retained", *retained);
         }
+        Output::Reply(reply) => self::reply(&mut line, reply),
         Output::DeadLetter(letter) => {
             line.insert("dead_letter".to_owned(), json!(why(letter)));
             line.insert("reason".to_owned(), json!(letter.reason.as_str()));
         }
     }
     serde_json::Value::Object(line).to_string()
+}
+
+/// A word about a command: of whom, to which attempt, and what it says.
+fn reply(line: &mut Map<String, serde_json::Value>, reply: &Reply) {
+    line.insert("reply".to_owned(), json!(reply.says.as_str()));
+    if let Some(device) = &reply.device {
+        line.insert("device".to_owned(), json!(device.as_str()));
+    }
+    if let Some(id) = &reply.id {
+        line.insert("id".to_owned(), json!(id));
+    }
+    match &reply.says {
+        Says::Success(result) if result.is_empty() => {}
+        Says::Success(result) => {
+            let fields = result.iter().map(|field| (field.name.as_str().to_owned(), value(&field.value)));
+            line.insert("result".to_owned(), serde_json::Value::Object(fields.collect()));
+        }
+        Says::Refused(reason) => drop(line.insert("reason".to_owned(), json!(**reason))),
+        Says::Busy { retry_after } => drop(line.insert("retry_after".to_owned(), json!(retry_after.as_secs_f64()))),
+        Says::Progress { percent, text } => {
+            line.insert("percent".to_owned(), json!(percent));
+            line.insert("text".to_owned(), json!(**text));
+        }
+    }
 }
 
 /// Reason and detail in one text.

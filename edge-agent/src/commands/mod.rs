@@ -17,7 +17,7 @@ pub(crate) mod testing;
 use lockgate_proto::command::{Answer, Attempt, Command, CommandId, CommandUpdates, ExecutorInput, JournalMark};
 use tokio::sync::{mpsc, watch};
 
-pub use directory::Directory;
+pub use directory::{Directory, Roster, SourceOrders};
 pub use journal::JournalFileError;
 pub use task::{CommandsError, Opened, boot_of, open};
 
@@ -45,7 +45,7 @@ pub struct Job {
 pub(crate) struct Answered {
     id: CommandId,
     attempt: Attempt,
-    answer: Answer,
+    pub(crate) answer: Answer,
 }
 
 impl Job {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_codec::{Context, Input, MessageReader, Profile, StreamReader, Zone};
+use lockgate_codec::{Context, Input, MessageReader, Outgoing, Profile, StreamReader, WriteError, Written, Zone};
 use lockgate_config::{Document, Item, Problems, ReadError, Table, nearest};
+use lockgate_proto::description::CommandDescription;
 use lockgate_proto::ids::{AgentName, DeviceName, is_printable};
 
 use super::ConfigError;
@@ -144,6 +145,21 @@ impl SourceProfile {
     /// The device of all that does not name another one, where the source or its profile says which.
     pub fn own_device(&self) -> Option<DeviceName> {
         self.device.clone().or_else(|| self.profile.own_device())
+    }
+
+    /// The bytes of a command for one of its devices.
+    pub fn write(&self, order: &Outgoing<'_>) -> Result<Written, WriteError> {
+        self.profile.write(order)
+    }
+
+    /// What one of its devices can be told to do.
+    pub fn commands_of(&self, device: &DeviceName) -> Vec<&CommandDescription> {
+        self.profile.commands_of(device)
+    }
+
+    /// How many commands one device carries out at once.
+    pub fn at_once(&self) -> u32 {
+        self.profile.at_once()
     }
 
     /// How long a device may be silent before it is stale. `None`: for ever.

@@ -169,7 +169,9 @@ mod tests {
             let outputs = readings(figures, &DeviceName::new("agent").unwrap());
             let metric = |output: &Output| match output {
                 Output::Reading(reading) => reading.metric.to_string(),
-                Output::Presence { .. } | Output::DeadLetter(_) => panic!("{output:?} is no reading"),
+                Output::Presence { .. } | Output::Reply(_) | Output::DeadLetter(_) => {
+                    panic!("{output:?} is no reading")
+                }
             };
             outputs.iter().map(metric).collect()
         };

@@ -75,6 +75,8 @@ pub fn sort(outputs: Vec<Output>, arrival: Arrival, digest: Option<u64>) -> Sort
                 let record = Record::Presence(Presence::said(device, online, at, retained));
                 events.push((NewRecord { taken, payload: encode_record(&record) }, 1));
             }
+            // Words about commands are the writer's; the source has them.
+            Output::Reply(_) => {}
             Output::DeadLetter(letter) => sorted.dead_letters.push(letter),
         }
     }

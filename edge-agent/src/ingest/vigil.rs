@@ -109,6 +109,7 @@ fn sign_of_life(output: &Output) -> Option<&DeviceName> {
     match output {
         Output::Reading(reading) => (!reading.retained).then_some(&reading.device),
         Output::Presence { device, online: true, retained: false, .. } => Some(device),
+        Output::Reply(reply) => reply.device.as_ref(),
         Output::Presence { .. } | Output::DeadLetter(_) => None,
     }
 }

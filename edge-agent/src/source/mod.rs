@@ -4,6 +4,7 @@
 
 pub mod mqtt;
 pub mod mqtt_logic;
+mod orders_logic;
 mod presence_logic;
 mod rest_logic;
 pub mod serial;

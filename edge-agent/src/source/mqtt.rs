@@ -1,12 +1,13 @@
 //! An MQTT broker: connected, subscribed, heard; each message acknowledged when its readings are on disk.
 //!
-//! With `hear`, which queues what is said, and `refusal`, which words its errors, the only file that knows
-//! `rumqttc`. Each connection has a client of its own, so that nothing of a dead connection (a queued
+//! With `hear`, which queues what is said, `publish`, by which devices are told something, and `refusal`, which words
+//! its errors, the only file that knows `rumqttc`. Each connection has a client of its own, so that nothing of a dead connection (a queued
 //! acknowledgement, a buffered message) can pass for one of the next. The broker keeps the session under our client
 //! id, and what we have not acknowledged.
 
 mod error;
 mod hear;
+mod publish;
 mod read_past;
 mod refusal;
 
@@ -27,10 +28,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use self::error::{MqttError, too_large};
+use self::publish::{Publishing, sleep_or_never};
 use super::mqtt_logic::{AckOrder, RedeliveryWatch};
+use super::orders_logic::Orders;
 use super::presence_logic::PresenceMemory;
 use super::rest_logic::Rest;
 use super::status::{SourceCounters, StatusReporter};
+use crate::commands::{Job, SourceOrders};
 use crate::config::MqttConfig;
 use crate::ingest::{Ingest, Watcher};
 use crate::queue::{Batch, Progress};
@@ -70,6 +74,8 @@ enum Input {
     Stop,
     Event(Box<EventLoop>, Result<Event, ConnectionError>),
     Durable,
+    Job(Job),
+    Overdue,
 }
 
 /// One broker with all that hears it.
@@ -91,11 +97,14 @@ pub struct MqttSource {
     subscribed: bool,
     /// What a full disk has refused of a message that is still in hand.
     refused: VecDeque<(Batch, usize)>,
+    incoming: SourceOrders,
+    orders: Orders<Job>,
+    publishing: Publishing,
 }
 
 impl MqttSource {
     /// Connects to nothing yet.
-    pub fn new(config: MqttConfig, ingest: Ingest, status: StatusReporter) -> MqttSource {
+    pub fn new(config: MqttConfig, ingest: Ingest, status: StatusReporter, incoming: SourceOrders) -> MqttSource {
         MqttSource {
             status,
             backoff: Backoff::new(RECONNECT_BACKOFF.0, RECONNECT_BACKOFF.1),
@@ -109,6 +118,9 @@ impl MqttSource {
             rest: Rest::default(),
             subscribed: false,
             refused: VecDeque::new(),
+            incoming,
+            orders: Orders::new(lockgate_runtime::random()),
+            publishing: Publishing::default(),
             ingest,
             config,
         }
@@ -119,6 +131,7 @@ impl MqttSource {
         while !stop.is_cancelled() {
             let end = self.connection(&stop).await;
             self.order = AckOrder::new(self.config.window);
+            self.unconfirmed().await;
             match end {
                 Ok(()) => break,
                 Err(MqttError::NoRoom(error)) => {
@@ -133,7 +146,7 @@ impl MqttSource {
                 Err(error) => {
                     self.status.retrying(error);
                     let wait = self.backoff.next_delay(lockgate_runtime::random());
-                    sleep(wait, &stop).await;
+                    self.rest_without_broker(wait, &stop).await;
                 }
             }
         }
@@ -154,7 +167,7 @@ impl MqttSource {
             Err(error) => self.status.retrying(error),
         }
         let wait = self.backoff.next_delay(lockgate_runtime::random());
-        sleep(wait, stop).await;
+        self.rest_without_broker(wait, stop).await;
     }
 
     /// One connection, until it breaks (`Err`) or the source is told to stop.
@@ -165,9 +178,14 @@ impl MqttSource {
         let mut pending = poll(events);
         let mut let_in = false;
         loop {
+            let overdue = self.overdue_at();
             let input = tokio::select! {
                 biased;
                 () = stop.cancelled() => Input::Stop,
+                // CANCEL-SAFE: nothing is taken until `recv` completes.
+                Some(job) = self.incoming.jobs.recv() => Input::Job(job),
+                // CANCEL-SAFE: a timer holds nothing.
+                () = sleep_or_never(overdue) => Input::Overdue,
                 // CANCEL-SAFE: the future is kept, and goes on where it was.
                 (events, event) = &mut pending => Input::Event(Box::new(events), event),
                 // CANCEL-SAFE: a watch holds nothing.
@@ -191,6 +209,8 @@ impl MqttSource {
                         None => MqttError::Connection { why: refusal::of_connection(&source, &self.config, let_in) },
                     });
                 }
+                Input::Job(job) => self.tell(&client, job).await,
+                Input::Overdue => self.settle_overdue().await,
                 Input::Durable => {}
             }
             self.acknowledge(&client, *self.progress.clone().borrow())?;
@@ -234,6 +254,14 @@ impl MqttSource {
                 }
                 Ok(())
             }
+            Event::Incoming(Packet::PubAck(taken)) => {
+                self.confirmed(taken.pkid).await;
+                Ok(())
+            }
+            Event::Outgoing(Outgoing::Publish(pkid)) => {
+                self.publishing.written(pkid);
+                Ok(())
+            }
             Event::Incoming(_) | Event::Outgoing(_) => Ok(()),
         }
     }
@@ -249,6 +277,7 @@ impl MqttSource {
     }
 
     fn heard(&mut self) {
+        self.publishing.is_ready = true;
         self.backoff.reset();
         self.status.up();
     }
@@ -309,7 +338,7 @@ impl MqttSource {
                     self.refused.push_front((batch, count));
                     self.status.paused(error);
                     let wait = self.backoff.next_delay(lockgate_runtime::random());
-                    sleep(wait, stop).await;
+                    self.rest_without_broker(wait, stop).await;
                     if stop.is_cancelled() {
                         return;
                     }
@@ -340,15 +369,6 @@ impl MqttSource {
             options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls_config)));
         }
         Ok(options)
-    }
-}
-
-async fn sleep(wait: Duration, stop: &CancellationToken) {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => {}
-        // CANCEL-SAFE: a timer holds nothing.
-        () = tokio::time::sleep(wait) => {}
     }
 }
 

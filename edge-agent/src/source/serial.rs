@@ -10,17 +10,19 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use lockgate_codec::Output;
+use lockgate_codec::{Outgoing, Output};
 use lockgate_proto::backoff::Backoff;
 use lockgate_proto::time::MonoTime;
 use lockgate_runtime::clock::Clock;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_serial::{ErrorKind, SerialPortBuilder, SerialStream};
 use tokio_util::sync::CancellationToken;
 
+use super::orders_logic::{Orders, Settled, away, not_sent, unwritable};
 use super::rest_logic::Rest;
 use super::status::StatusReporter;
 use crate::account;
+use crate::commands::{Job, SourceOrders};
 use crate::config::{DataBits, Parity, SerialConfig, StopBits};
 use crate::ingest::{Ingest, Outage, Watcher};
 
@@ -29,6 +31,9 @@ const CHUNK_BYTES: usize = 4096;
 
 /// First and longest wait before the port is opened again.
 const REOPEN_BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// A port that takes no byte of a command for so long does not take it.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a port is not open, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -66,15 +71,33 @@ pub struct SerialSource {
     outage: Outage,
     rest: Rest,
     watcher: Watcher,
+    incoming: SourceOrders,
+    orders: Orders<Job>,
+}
+
+/// What woke the source.
+enum Woken {
+    Stop,
+    Read(io::Result<usize>),
+    Silence,
+    Job(Job),
+    Overdue,
 }
 
 impl SerialSource {
     /// Opens nothing yet.
-    pub fn new(config: SerialConfig, ingest: Ingest, status: StatusReporter, clock: Clock) -> SerialSource {
+    pub fn new(
+        config: SerialConfig,
+        ingest: Ingest,
+        status: StatusReporter,
+        clock: Clock,
+        incoming: SourceOrders,
+    ) -> SerialSource {
         let backoff = Backoff::new(REOPEN_BACKOFF.0, REOPEN_BACKOFF.1);
         let watcher = ingest.watcher(&config.name, &config.profile);
         let (outage, rest) = (Outage::default(), Rest::default());
-        SerialSource { config, ingest, status, clock, backoff, outage, rest, watcher }
+        let orders = Orders::new(lockgate_runtime::random());
+        SerialSource { config, ingest, status, clock, backoff, outage, rest, watcher, incoming, orders }
     }
 
     /// Reads until told to stop.
@@ -92,16 +115,59 @@ impl SerialSource {
             };
             self.status.retrying(error);
             let wait = self.backoff.next_delay(lockgate_runtime::random());
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                // CANCEL-SAFE: a timer holds nothing.
-                () = tokio::time::sleep(wait) => {}
+            if self.rest_without_port(wait, &stop).await {
+                break;
             }
         }
         // Who stops it while the disk is full shall know what that has cost.
         self.ingest.end_outage(&mut self.outage, &self.status);
         Ok(())
+    }
+
+    /// Waits before the port is opened again; what is to be told meanwhile is put off. Whether to stop.
+    async fn rest_without_port(&mut self, wait: Duration, stop: &CancellationToken) -> bool {
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            let job = tokio::select! {
+                biased;
+                () = stop.cancelled() => return true,
+                // CANCEL-SAFE: nothing is taken until `recv` completes.
+                Some(job) = self.incoming.jobs.recv() => job,
+                // CANCEL-SAFE: a timer holds nothing.
+                () = tokio::time::sleep_until(until) => return false,
+            };
+            job.answer(away(job.attempts_before())).await;
+        }
+    }
+
+    /// Writes a command to the device.
+    async fn tell(&mut self, port: &mut SerialStream, job: Job) {
+        let (command, id) = (job.command.clone(), self.orders.next_id());
+        let order = Outgoing {
+            device: &command.device,
+            name: &command.name,
+            arguments: &command.arguments,
+            command_id: command.id.as_str(),
+            id,
+        };
+        let written = match self.config.profile.write(&order) {
+            Ok(written) => written,
+            Err(error) => return job.answer(unwritable(&error)).await,
+        };
+        match tokio::time::timeout(WRITE_PATIENCE, port.write_all(&written.bytes)).await {
+            Ok(Ok(())) => {
+                let settled = self.orders.written(self.clock.now(), job, &command, id, &written);
+                self.settle(settled).await;
+            }
+            Ok(Err(error)) => job.answer(not_sent(&format!("cannot write to {}: {error}", self.path()))).await,
+            Err(_) => job.answer(not_sent(&format!("{} takes no bytes", self.path()))).await,
+        }
+    }
+
+    async fn settle(&mut self, settled: impl IntoIterator<Item = Settled<Job>>) {
+        for Settled { job, answer } in settled {
+            job.answer(answer).await;
+        }
     }
 
     /// Reads an open port until it is gone (`Err`) or the source is told to stop.
@@ -112,31 +178,47 @@ impl SerialSource {
         let mut outputs = Vec::new();
         let end = loop {
             let deadline = reader.deadline().map(|deadline| self.clock.tokio_instant(deadline));
-            let taken = tokio::select! {
+            let overdue = self.orders.deadline().map(|deadline| self.clock.tokio_instant(deadline));
+            let woken = tokio::select! {
                 biased;
-                () = stop.cancelled() => break Ok(()),
-                // CANCEL-SAFE: no byte leaves the port until the read completes.
-                taken = port.read(&mut chunk) => Some(taken),
+                () = stop.cancelled() => Woken::Stop,
+                // CANCEL-SAFE: nothing is taken until `recv` completes.
+                Some(job) = self.incoming.jobs.recv() => Woken::Job(job),
+                // CANCEL-SAFE: no byte leaves the port until the read completes. Before the wait for a reply, which
+                // may be among the bytes.
+                taken = port.read(&mut chunk) => Woken::Read(taken),
                 // CANCEL-SAFE: a timer holds nothing.
-                () = sleep_until(deadline) => None,
+                () = sleep_until(overdue) => Woken::Overdue,
+                // CANCEL-SAFE: as above.
+                () = sleep_until(deadline) => Woken::Silence,
             };
             let now = self.clock.now();
-            match taken {
-                Some(Ok(0)) => break Err(PortError::Unplugged { path: self.path() }),
-                Some(Ok(count)) => {
+            match woken {
+                Woken::Stop => break Ok(()),
+                Woken::Read(Ok(0)) => break Err(PortError::Unplugged { path: self.path() }),
+                Woken::Read(Ok(count)) => {
                     self.backoff.reset();
                     self.status.counters().bytes.add(count as u64);
                     reader.push(&chunk[..count], now, &mut outputs);
                 }
-                Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Some(Err(error)) => break Err(self.gone(error)),
-                None => reader.silence(&mut outputs),
+                Woken::Read(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Woken::Read(Err(error)) => break Err(self.gone(error)),
+                Woken::Silence => reader.silence(&mut outputs),
+                Woken::Job(job) => self.tell(&mut port, job).await,
+                Woken::Overdue => {
+                    let overdue = self.orders.overdue(now);
+                    self.settle(overdue).await;
+                }
             }
             self.hand_over(&mut outputs, now).await;
         };
         // What the device had begun to say and will not end.
         reader.silence(&mut outputs);
         self.hand_over(&mut outputs, self.clock.now()).await;
+        if let Err(error) = &end {
+            let unheard = self.orders.give_up(&format!("{error} before the device replied"));
+            self.settle(unheard).await;
+        }
         end
     }
 
@@ -146,6 +228,13 @@ impl SerialSource {
             return;
         }
         self.watcher.heard(outputs, since);
+        self.incoming.roster.heard(outputs);
+        for output in outputs.iter() {
+            if let Output::Reply(reply) = output {
+                let settled = self.orders.replied(since, reply);
+                self.settle(settled).await;
+            }
+        }
         self.watcher.said(outputs, since);
         let refused = outputs.iter().filter(|output| matches!(output, Output::DeadLetter(_))).count();
         let (used, refused) = ((outputs.len() - refused) as u64, refused as u64);

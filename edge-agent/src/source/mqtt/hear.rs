@@ -29,6 +29,8 @@ impl MqttSource {
         }
         let now = self.ingest.now();
         self.watcher.heard(&outputs, now);
+        self.incoming.roster.heard(&outputs);
+        self.hear_replies(&outputs).await;
         let gaps_version = self.progress.borrow().gaps_version;
         let news = self.presence.leave_news(&mut outputs, gaps_version);
         // Those that only repeat what was told are signs of life, and tell nothing.

@@ -1,6 +1,10 @@
 //! A source against a scripted broker: what it acknowledges when, and what it makes of repeats.
 
+mod orders;
+
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use bytes::BytesMut;
 use lockgate_proto::seq::Lane;
@@ -9,7 +13,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::commands::Directory;
 use crate::config::Address;
+use crate::config::SourceProfile;
 use crate::source::mqtt_logic::Redelivery;
 use crate::source::status::{SourceState, SourceView, StatusBoard};
 use crate::testing::{Bench, NO_SYNC, profile, within_patience};
@@ -112,10 +118,20 @@ struct World {
     broker: Broker,
     view: SourceView,
     source: Option<MqttSource>,
+    directory: RefCell<Directory>,
 }
 
 impl World {
     async fn new(sync_interval: Duration, window: usize, redelivery: Redelivery) -> World {
+        World::with(sync_interval, window, redelivery, |_| profile("zigbee2mqtt")).await
+    }
+
+    async fn with(
+        sync_interval: Duration,
+        window: usize,
+        redelivery: Redelivery,
+        profile: impl FnOnce(&Path) -> SourceProfile,
+    ) -> World {
         let bench = Bench::new(Clock::system(), sync_interval);
         let broker = Broker::new().await;
         let config = MqttConfig {
@@ -129,13 +145,15 @@ impl World {
             message_bytes_max: 64 * 1024,
             window,
             redelivery,
-            profile: profile("zigbee2mqtt"),
+            profile: profile(bench.folder.path()),
         };
         let mut board = StatusBoard::default();
         let status = board.add("zigbee");
-        let source = MqttSource::new(config, bench.ingest.clone(), status);
+        let mut directory = Directory::default();
+        let orders = directory.add(&config.profile);
+        let source = MqttSource::new(config, bench.ingest.clone(), status, orders);
         let view = board.sources()[0].clone();
-        World { bench, broker, view, source: Some(source) }
+        World { bench, broker, view, source: Some(source), directory: RefCell::new(directory) }
     }
 
     /// Runs the source beside a script, and stops it when the script is done.

@@ -1,5 +1,8 @@
 //! A source on real pseudo-terminals: unplugged, plugged in again, busy, without room.
 
+mod orders;
+
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -11,6 +14,8 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use super::*;
+use crate::commands::Directory;
+use crate::config::SourceProfile;
 use crate::source::status::{SourceState, SourceView, StatusBoard};
 use crate::testing::{Bench, profile, within_patience};
 
@@ -59,18 +64,26 @@ struct World {
     path: PathBuf,
     view: SourceView,
     source: Option<SerialSource>,
+    directory: RefCell<Directory>,
 }
 
 impl World {
     fn new() -> World {
+        World::with(|_| profile("emontx"))
+    }
+
+    fn with(profile: impl FnOnce(&Path) -> SourceProfile) -> World {
         let bench = Bench::usual();
         let path = bench.folder.path().join("meter");
         let mut board = StatusBoard::default();
         let status = board.add("energy");
         let clock = bench.time.clock().clone();
-        let source = SerialSource::new(config(&path), bench.ingest.clone(), status, clock);
+        let config = SerialConfig { profile: profile(bench.folder.path()), ..config(&path) };
+        let mut directory = Directory::default();
+        let orders = directory.add(&config.profile);
+        let source = SerialSource::new(config, bench.ingest.clone(), status, clock, orders);
         let view = board.sources()[0].clone();
-        World { bench, path, view, source: Some(source) }
+        World { bench, path, view, source: Some(source), directory: RefCell::new(directory) }
     }
 
     /// Runs the source beside a script, and stops it when the script is done.
