@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::commands::{self, Directory};
+use crate::commands::{self, Directory, OwnCommands};
 use crate::config::{self, Config};
 use crate::data::{self, COMMANDS_FOLDER, DEAD_LETTERS_FOLDER, DEVICES_FILE, QUEUE_FOLDER};
 use crate::dead_letters::{self, DeadLetterHandle};
@@ -161,21 +161,30 @@ fn start(config: Config, kept: Kept, supervisor: &Supervisor) -> anyhow::Result<
     let vigil = vigil(&config, &ingest);
     supervisor.spawn_acceptor("vigil", |stop| vigil.run(stop));
     let mut directory = Directory::default();
-    for serial in config.serial {
+    let serial_orders: Vec<_> =
+        config.serial.iter().map(|serial| directory.add(&serial.name, &serial.profile)).collect();
+    let mqtt_orders: Vec<_> = config.mqtt.iter().map(|mqtt| directory.add(&mqtt.name, &mqtt.profile)).collect();
+    // The agent is a device of its own name: its health is told under it, and it can be told something.
+    let device = DeviceName::new(config.agent.name.as_str()).context("the agent's name")?;
+    let own = OwnCommands::new(device.clone(), &config, directory.restarts());
+    let own_jobs = directory.add_own(&own);
+    let describer = directory.describer(&own);
+    let (into, status) = (ingest.clone(), StatusBoard::default().add("descriptions"));
+    supervisor.spawn_acceptor("describer", |stop| describer.run(into, status, stop));
+    supervisor.spawn("agent-commands", |stop| own.run(own_jobs, stop));
+    for (serial, orders) in config.serial.into_iter().zip(serial_orders) {
         let status = board.add(&serial.name);
-        let orders = directory.add(&serial.profile);
         let source = SerialSource::new(serial, ingest.clone(), status, time.clock().clone(), orders);
         supervisor.spawn_acceptor("serial", |stop| source.run(stop));
     }
-    for mqtt in config.mqtt {
+    for (mqtt, orders) in config.mqtt.into_iter().zip(mqtt_orders) {
         let status = board.add(&mqtt.name);
-        let orders = directory.add(&mqtt.profile);
         let source = MqttSource::new(mqtt, ingest.clone(), status, orders);
         supervisor.spawn_acceptor("mqtt", |stop| source.run(stop));
     }
     let status = watch::Sender::new(LinkStatus::default());
     let health = Health {
-        device: DeviceName::new(config.agent.name.as_str()).context("the agent's name")?,
+        device,
         interval: config.health.interval,
         board,
         ingest,

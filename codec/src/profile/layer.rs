@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_config::{Item, Table};
+use lockgate_proto::ids::Tag;
 
 use super::commands::{ReplyLayer, WritingLayer, command, reply};
 use super::framing::{checksum, framing};
@@ -25,6 +26,7 @@ pub(super) struct Layer {
     pub(super) whole: Option<bool>,
     pub(super) units: Vec<(Pattern, Arc<str>)>,
     pub(super) silences: Silences,
+    pub(super) tags: Vec<Tag>,
     pub(super) rules: Rules,
     pub(super) routes: Vec<RouteLayer>,
     pub(super) commands: Vec<CommandRule>,
@@ -78,6 +80,7 @@ impl Layer {
             whole: whole(table),
             units: table.optional("units", units).unwrap_or_default(),
             silences: table.optional("stale_after", Silences::read).unwrap_or_default(),
+            tags: table.or("tags", Vec::new(), |item| item.list(|item| item.parse(str::parse::<Tag>))),
             rules: reading.rules(table, 0),
             routes: table.sections("route", |table| Some(RouteLayer::read(table, reading, constants))),
             commands: table.sections("command", |table| command(table, constants)),
@@ -89,6 +92,9 @@ impl Layer {
     /// This layer over another one: what it says itself stands before what the other says.
     pub(super) fn over(mut self, mut below: Layer) -> Layer {
         self.units.append(&mut below.units);
+        let more_tags = std::mem::take(&mut below.tags).into_iter().filter(|tag| !self.tags.contains(tag));
+        let more_tags: Vec<Tag> = more_tags.collect();
+        self.tags.extend(more_tags);
         self.routes.append(&mut below.routes);
         self.commands.append(&mut below.commands);
         self.replies.append(&mut below.replies);
@@ -103,6 +109,7 @@ impl Layer {
             whole: self.whole.or(below.whole),
             units: self.units,
             silences: self.silences.over(below.silences),
+            tags: self.tags,
             rules: Rules {
                 with: below.rules.with,
                 device: self.rules.device.or(below.rules.device),

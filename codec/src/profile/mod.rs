@@ -1,6 +1,7 @@
 //! How a kind of device is read: framing, checksum, routes and mapping, checked and compiled.
 
 mod commands;
+mod describe;
 mod framing;
 mod layer;
 mod reading;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_config::{Document, Problems, Table};
-use lockgate_proto::ids::DeviceName;
+use lockgate_proto::ids::{DeviceName, Tag};
 
 use self::layer::Layer;
 use self::reading::Reading;
@@ -47,6 +48,7 @@ pub struct Profile {
     pub(crate) constants: Vec<(String, String)>,
     pub(crate) units: Vec<(Pattern, Arc<str>)>,
     silences: Silences,
+    tags: Vec<Tag>,
     pub(crate) routes: Vec<Route>,
     pub(crate) commands: Vec<CommandRule>,
     pub(crate) replies: Vec<ReplyRule>,
@@ -103,6 +105,7 @@ impl Profile {
             constants,
             units: layer.units,
             silences: layer.silences,
+            tags: layer.tags,
             routes,
             commands,
             replies,

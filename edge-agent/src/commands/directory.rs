@@ -7,9 +7,9 @@ use std::time::Duration;
 use lockgate_codec::Output;
 use lockgate_proto::command::{Answer, Failure, FailureKind};
 use lockgate_proto::ids::DeviceName;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
-use super::{Hands, Job};
+use super::{Describer, Hands, Job, OwnCommands};
 use crate::config::SourceProfile;
 
 /// LIMIT: jobs that wait for one source; more are put off.
@@ -23,7 +23,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The devices that a source has heard in this run. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Roster(Arc<watch::Sender<BTreeSet<DeviceName>>>);
+pub struct Roster {
+    devices: Arc<watch::Sender<BTreeSet<DeviceName>>>,
+    /// Rings for whoever describes devices.
+    news: Arc<Notify>,
+}
 
 impl Roster {
     /// Takes in what was heard.
@@ -35,25 +39,28 @@ impl Roster {
             Output::DeadLetter(_) => None,
         };
         let news: BTreeSet<DeviceName> = {
-            let known = self.0.borrow();
+            let known = self.devices.borrow();
             outputs.iter().filter_map(device).filter(|device| !known.contains(device)).collect()
         };
         if !news.is_empty() {
-            self.0.send_if_modified(|known| {
+            let is_more = self.devices.send_if_modified(|known| {
                 let room = DEVICES_MAX.saturating_sub(known.len());
                 known.extend(news.into_iter().take(room));
                 room > 0
             });
+            if is_more {
+                self.news.notify_one();
+            }
         }
     }
 
-    /// Those heard so far; wakes whenever there are more.
+    /// Those heard so far.
     pub fn watch(&self) -> watch::Receiver<BTreeSet<DeviceName>> {
-        self.0.subscribe()
+        self.devices.subscribe()
     }
 
     fn has(&self, device: &DeviceName) -> bool {
-        self.0.borrow().contains(device)
+        self.devices.borrow().contains(device)
     }
 }
 
@@ -64,9 +71,13 @@ pub struct SourceOrders {
     pub jobs: mpsc::Receiver<Job>,
     /// Which devices it has heard.
     pub roster: Roster,
+    /// Rings when it is to close what it has open, and to begin anew.
+    pub restart: Arc<Notify>,
 }
 
 struct Source {
+    name: String,
+    restart: Arc<Notify>,
     profile: SourceProfile,
     jobs: mpsc::Sender<Job>,
     roster: Roster,
@@ -76,15 +87,42 @@ struct Source {
 #[derive(Default)]
 pub struct Directory {
     sources: Vec<Source>,
+    news: Arc<Notify>,
+    /// The agent as a device.
+    own: Option<(DeviceName, mpsc::Sender<Job>)>,
 }
 
 impl Directory {
-    /// A source with this profile.
-    pub fn add(&mut self, profile: &SourceProfile) -> SourceOrders {
+    /// A source of this name, with this profile.
+    pub fn add(&mut self, name: &str, profile: &SourceProfile) -> SourceOrders {
         let (sender, jobs) = mpsc::channel(JOBS_WAITING_MAX);
-        let roster = Roster::default();
-        self.sources.push(Source { profile: profile.clone(), jobs: sender, roster: roster.clone() });
-        SourceOrders { jobs, roster }
+        let roster = Roster { devices: Arc::default(), news: Arc::clone(&self.news) };
+        let restart = Arc::new(Notify::new());
+        let (name, profile) = (name.to_owned(), profile.clone());
+        let source = Source { name, restart: Arc::clone(&restart), profile, jobs: sender, roster: roster.clone() };
+        self.sources.push(source);
+        SourceOrders { jobs, roster, restart }
+    }
+
+    /// The sources by name, with what makes each begin anew.
+    pub fn restarts(&self) -> Vec<(String, Arc<Notify>)> {
+        self.sources.iter().map(|source| (source.name.clone(), Arc::clone(&source.restart))).collect()
+    }
+
+    /// The agent as a device; its jobs come here.
+    pub fn add_own(&mut self, own: &OwnCommands) -> mpsc::Receiver<Job> {
+        let (sender, jobs) = mpsc::channel(JOBS_WAITING_MAX);
+        self.own = Some((own.device().clone(), sender));
+        jobs
+    }
+
+    /// What describes all of them.
+    pub fn describer(&self, own: &OwnCommands) -> Describer {
+        Describer {
+            sources: self.sources.iter().map(|source| (source.profile.clone(), source.roster.clone())).collect(),
+            news: Arc::clone(&self.news),
+            own: Some((own.device().clone(), own.commands().to_vec())),
+        }
     }
 
     /// The source that has the device: the one that is of it alone, else the one that has heard it, else the only
@@ -108,6 +146,9 @@ impl Directory {
 
 impl Hands for Directory {
     fn take(&mut self, job: Job) -> Result<(), Answer> {
+        if let Some((_, jobs)) = self.own.as_ref().filter(|(device, _)| *device == job.command.device) {
+            return jobs.try_send(job).map_err(|_| Answer::Busy { retry_after: RETRY_AFTER });
+        }
         let source = self
             .find(&job.command.device)
             .map_err(|why| Answer::Failed(Failure { kind: FailureKind::Unsupported, reason: why.into() }))?;

@@ -1,12 +1,15 @@
 //! Commands: taken from the gateway, kept in a journal on disk, carried out once, told of.
 //!
 //! Whether and when a command begins, `Executor` of `proto` decides. Here is its shell: `layout_logic` are the bytes
-//! of the journal and `journal` its file, `task` runs the executor, and a `Job` is what a device's writer gets. The
+//! of the journal and `journal` its file, `task` runs the executor, `directory` knows which source has a device, and a
+//! `Job` is what that source gets. `own` is what the agent itself can be told, `describe` tells people what there is. The
 //! journal is written by a thread of its own, so that a slow disk holds up no device.
 
+mod describe;
 mod directory;
 mod journal;
 mod layout_logic;
+mod own;
 mod task;
 
 #[cfg(test)]
@@ -17,8 +20,10 @@ pub(crate) mod testing;
 use lockgate_proto::command::{Answer, Attempt, Command, CommandId, CommandUpdates, ExecutorInput, JournalMark};
 use tokio::sync::{mpsc, watch};
 
+pub use describe::Describer;
 pub use directory::{Directory, Roster, SourceOrders};
 pub use journal::JournalFileError;
+pub use own::OwnCommands;
 pub use task::{CommandsError, Opened, boot_of, open};
 
 /// LIMIT: words of the gateway that wait for the executor; the uplink waits when there are more.

@@ -53,7 +53,7 @@ pub struct AgentConfig {
     pub name: AgentName,
     /// The place that it serves.
     pub site: Site,
-    /// The folder of the queue and the dead letters.
+    /// The folder of the queue, the journal of commands and the dead letters.
     pub data: PathBuf,
     /// IANA name of the site's zone, for devices that tell local time.
     pub time_zone: String,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use lockgate_codec::{Context, Input, MessageReader, Outgoing, Profile, StreamReader, WriteError, Written, Zone};
 use lockgate_config::{Document, Item, Problems, ReadError, Table, nearest};
-use lockgate_proto::description::CommandDescription;
-use lockgate_proto::ids::{AgentName, DeviceName, is_printable};
+use lockgate_proto::description::{CommandDescription, MetricDescription};
+use lockgate_proto::ids::{AgentName, DeviceName, Tag, is_printable};
 
 use super::ConfigError;
 use super::address::Address;
@@ -155,6 +155,16 @@ impl SourceProfile {
     /// What one of its devices can be told to do.
     pub fn commands_of(&self, device: &DeviceName) -> Vec<&CommandDescription> {
         self.profile.commands_of(device)
+    }
+
+    /// What one of its devices measures, as far as the profile names it.
+    pub fn metrics_of(&self, device: &DeviceName) -> Vec<MetricDescription> {
+        self.profile.metrics_of(device)
+    }
+
+    /// By what all its devices can be selected.
+    pub fn tags(&self) -> &[Tag] {
+        self.profile.tags()
     }
 
     /// How many commands one device carries out at once.

@@ -12,6 +12,7 @@ mod vigil_logic;
 use std::sync::Arc;
 
 use lockgate_codec::{DeadLetter, DeadLetterReason, Output};
+use lockgate_proto::description::Description;
 use lockgate_proto::seq::{Lane, Seq};
 use lockgate_proto::time::MonoTime;
 use lockgate_runtime::words::chain;
@@ -146,6 +147,15 @@ impl Ingest {
             }
         }
         self.keep(sorted.dead_letters, status);
+    }
+
+    /// Queues what a device is.
+    pub async fn describe(&self, description: &Description, status: &StatusReporter) -> Result<(), NoRoom> {
+        let sorted = sort_logic::described(description.clone(), self.time.arrival());
+        for (batch, count) in sorted.batches.iter().zip(sorted.counts) {
+            self.append(batch, count, status).await?;
+        }
+        Ok(())
     }
 
     /// Queues what the agent itself tells of devices.

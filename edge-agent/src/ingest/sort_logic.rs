@@ -7,6 +7,7 @@
 
 use lockgate_codec::{DeadLetter, DeadLetterReason, Decoded, Output};
 use lockgate_proto::convert::encode_record;
+use lockgate_proto::description::Description;
 use lockgate_proto::ids::DeviceName;
 use lockgate_proto::limits::{READINGS_PER_RECORD_MAX, RECORD_BYTES_MAX};
 use lockgate_proto::reading::{Quality, Reading, Value};
@@ -111,6 +112,14 @@ pub(super) fn tellings(turns: Vec<Turn>, arrival: Arrival) -> Sorted {
     };
     let mut sorted = Sorted::default();
     batch(&mut sorted, Lane::Events, turns.into_iter().map(record).collect(), None);
+    sorted
+}
+
+/// What a device is, for the lane that keeps its order.
+pub(super) fn described(description: Description, arrival: Arrival) -> Sorted {
+    let payload = encode_record(&Record::Description(description));
+    let mut sorted = Sorted::default();
+    batch(&mut sorted, Lane::Events, vec![(NewRecord { taken: arrival.taken(false), payload }, 0)], None);
     sorted
 }
 

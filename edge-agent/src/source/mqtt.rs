@@ -74,6 +74,7 @@ enum Input {
     Stop,
     Event(Box<EventLoop>, Result<Event, ConnectionError>),
     Durable,
+    Restart,
     Job(Job),
     Overdue,
 }
@@ -184,6 +185,8 @@ impl MqttSource {
                 () = stop.cancelled() => Input::Stop,
                 // CANCEL-SAFE: nothing is taken until `recv` completes.
                 Some(job) = self.incoming.jobs.recv() => Input::Job(job),
+                // CANCEL-SAFE: what rings unheard is kept for the next one.
+                () = self.incoming.restart.notified() => Input::Restart,
                 // CANCEL-SAFE: a timer holds nothing.
                 () = sleep_or_never(overdue) => Input::Overdue,
                 // CANCEL-SAFE: the future is kept, and goes on where it was.
@@ -210,6 +213,7 @@ impl MqttSource {
                     });
                 }
                 Input::Job(job) => self.tell(&client, job).await,
+                Input::Restart => return Err(MqttError::Restarted),
                 Input::Overdue => self.settle_overdue().await,
                 Input::Durable => {}
             }

@@ -56,6 +56,9 @@ enum PortError {
     /// The device is gone.
     #[error("{path} was unplugged")]
     Unplugged { path: String },
+    /// Somebody wants the source to begin anew.
+    #[error("{path} was closed, to begin anew")]
+    Restarted { path: String },
     /// The device is there and can't be read.
     #[error("cannot read {path}: {source}")]
     Read { path: String, source: io::Error },
@@ -81,6 +84,7 @@ enum Woken {
     Read(io::Result<usize>),
     Silence,
     Job(Job),
+    Restart,
     Overdue,
 }
 
@@ -133,6 +137,8 @@ impl SerialSource {
                 () = stop.cancelled() => return true,
                 // CANCEL-SAFE: nothing is taken until `recv` completes.
                 Some(job) = self.incoming.jobs.recv() => job,
+                // CANCEL-SAFE: what rings unheard is kept for the next one.
+                () = self.incoming.restart.notified() => return false,
                 // CANCEL-SAFE: a timer holds nothing.
                 () = tokio::time::sleep_until(until) => return false,
             };
@@ -184,6 +190,8 @@ impl SerialSource {
                 () = stop.cancelled() => Woken::Stop,
                 // CANCEL-SAFE: nothing is taken until `recv` completes.
                 Some(job) = self.incoming.jobs.recv() => Woken::Job(job),
+                // CANCEL-SAFE: what rings unheard is kept for the next one.
+                () = self.incoming.restart.notified() => Woken::Restart,
                 // CANCEL-SAFE: no byte leaves the port until the read completes. Before the wait for a reply, which
                 // may be among the bytes.
                 taken = port.read(&mut chunk) => Woken::Read(taken),
@@ -205,6 +213,7 @@ impl SerialSource {
                 Woken::Read(Err(error)) => break Err(self.gone(error)),
                 Woken::Silence => reader.silence(&mut outputs),
                 Woken::Job(job) => self.tell(&mut port, job).await,
+                Woken::Restart => break Err(PortError::Restarted { path: self.path() }),
                 Woken::Overdue => {
                     let overdue = self.orders.overdue(now);
                     self.settle(overdue).await;

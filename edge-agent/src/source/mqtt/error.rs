@@ -34,6 +34,9 @@ pub(super) enum MqttError {
     /// The connection that reads past such messages.
     #[error("{url}: cannot read past a message that is too large: {source}")]
     ReadPast { url: String, source: io::Error },
+    /// Somebody wants the source to begin anew.
+    #[error("closed, to begin anew")]
+    Restarted,
     /// The queue has begun a new epoch: what waits to be acknowledged is numbered by the old one. It is on disk,
     /// and is acknowledged when the broker sends it again.
     #[error("the queue's numbers begin anew")]

@@ -119,6 +119,8 @@ impl MqttSource {
                 () = stop.cancelled() => return,
                 // CANCEL-SAFE: nothing is taken until `recv` completes.
                 Some(job) = self.incoming.jobs.recv() => Some(job),
+                // CANCEL-SAFE: what rings unheard is kept for the next one.
+                () = self.incoming.restart.notified() => return,
                 // CANCEL-SAFE: a timer holds nothing.
                 () = sleep_or_never(overdue) => None,
                 // CANCEL-SAFE: as above.

@@ -150,7 +150,7 @@ impl World {
         let mut board = StatusBoard::default();
         let status = board.add("zigbee");
         let mut directory = Directory::default();
-        let orders = directory.add(&config.profile);
+        let orders = directory.add("zigbee", &config.profile);
         let source = MqttSource::new(config, bench.ingest.clone(), status, orders);
         let view = board.sources()[0].clone();
         World { bench, broker, view, source: Some(source), directory: RefCell::new(directory) }

@@ -80,7 +80,7 @@ impl World {
         let clock = bench.time.clock().clone();
         let config = SerialConfig { profile: profile(bench.folder.path()), ..config(&path) };
         let mut directory = Directory::default();
-        let orders = directory.add(&config.profile);
+        let orders = directory.add("energy", &config.profile);
         let source = SerialSource::new(config, bench.ingest.clone(), status, clock, orders);
         let view = board.sources()[0].clone();
         World { bench, path, view, source: Some(source), directory: RefCell::new(directory) }
