@@ -21,6 +21,7 @@ use crate::devices::{self, Plan};
 use crate::faults::FaultRates;
 use crate::fleet::FleetArgs;
 use crate::models::Kind;
+use crate::orders::{self, OrdersArgs};
 use crate::publisher::BrokerUrl;
 use crate::reference::{self, ReferenceArgs};
 use crate::replay::{self, Chunk, MqttReplay, Pace, SerialReplay, Stage};
@@ -82,6 +83,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Load gateways with thousands of agents and readers, and account for every record.
     Fleet(FleetArgs),
+    /// Order commands of devices, and time them.
+    Orders(OrdersArgs),
     /// Pass on bare messages: what a fleet's figures of a gateway are held against.
     Reference(ReferenceArgs),
     /// Hold a journal against what a store holds, and count what was lost or doubled.
@@ -248,6 +251,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Devices(args) => grace = play_devices(args, &supervisor)?,
         Command::Fleet(args) => return load(args, &supervisor).await,
+        Command::Orders(args) => return orders::run(args).await,
         Command::Reference(args) => {
             let address = reference::start(&args, &supervisor)?;
             report(&json!({"event": "listening", "address": address.to_string(), "url": format!("ws://{address}")}))?;

@@ -4,8 +4,8 @@
 //! are replayed on either. All formats are written here anew and share no code with the program that reads them.
 //! The same seed gives the same bytes.
 //!
-//! [`fleet`] is another thing: not devices but agents and readers by the thousand, as load for gateways. [`mod@reference`] is what
-//! a gateway's figures are held against: the same fan-out without any promise.
+//! [`fleet`] is another thing: not devices but agents and readers by the thousand, as load for gateways; [`orders`] times
+//! commands. [`mod@reference`] is what a gateway's figures are held against: the same fan-out without any promise.
 //!
 //! # Counting losses
 //!
@@ -65,6 +65,7 @@ pub mod hearing;
 pub mod journal;
 pub mod line;
 pub mod models;
+pub mod orders;
 pub mod pty;
 pub mod publisher;
 pub mod random;

@@ -11,7 +11,7 @@ const LONGEST: u64 = (1 << 36) - 1;
 
 /// A histogram that any thread may add to.
 #[derive(Debug)]
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     buckets: Box<[AtomicU64]>,
     max: AtomicU64,
 }
@@ -24,7 +24,7 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Counts one span.
-    pub(super) fn add(&self, micros: u64) {
+    pub(crate) fn add(&self, micros: u64) {
         if let Some(bucket) = self.buckets.get(bucket_of(micros)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
@@ -34,7 +34,7 @@ impl Histogram {
     }
 
     /// What was counted.
-    pub(super) fn quantiles(&self) -> Quantiles {
+    pub(crate) fn quantiles(&self) -> Quantiles {
         let count = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum();
         let max = self.max.load(Ordering::Relaxed);
         let at = |per_mille| self.at(count, per_mille).min(max);
@@ -57,7 +57,7 @@ impl Histogram {
 
 /// What a histogram tells, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Quantiles {
+pub(crate) struct Quantiles {
     /// Values counted.
     pub count: u64,
     /// Half of them are at most this.

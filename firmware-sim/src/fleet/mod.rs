@@ -32,5 +32,6 @@ mod turn_logic;
 mod world;
 
 pub use args::FleetArgs;
+pub(crate) use histogram_logic::{Histogram, Quantiles};
 pub(crate) use mark_logic::number_of;
 pub use run::Run;

@@ -1,5 +1,6 @@
 //! `cargo load`: the figures of `docs/performance.md`, each beside its aim and beside a bare server that does the same work.
 
+mod commands;
 mod people;
 mod plan;
 mod setup;
@@ -45,7 +46,7 @@ pub(crate) fn load(options: &Options) -> Result<()> {
     // The profile of benches: what is measured must not cost minutes a build.
     let mut build = cargo();
     build.args(["build", "--profile", "bench", "--package", "lockgate-gateway", "--package", "lockgate-sim"]);
-    run(build.args(["--package", "lockgate-client"]))?;
+    run(build.args(["--package", "lockgate-client", "--package", "lockgate-agent"]))?;
     let start = Instant::now();
     let out = folder();
     fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
@@ -86,9 +87,10 @@ fn measure(load: &Run) -> Result<Vec<Line>> {
         Work::Storm => storm::storm(state.path(), &folder(), load.name)?,
         Work::Locust => people::locust(state.path(), &folder(), load.name)?,
         Work::Artillery => people::artillery(state.path(), &folder(), load.name)?,
+        Work::Commands(is_busy) => commands::commands(state.path(), &folder(), load.name, load.setup, is_busy)?,
     };
     let reference = match (load.beside, load.work) {
-        (Beside::Nothing, _) | (_, Work::Storm | Work::Locust | Work::Artillery) => None,
+        (Beside::Nothing, _) | (_, Work::Storm | Work::Locust | Work::Artillery | Work::Commands(_)) => None,
         (beside, Work::Fleet(words)) => {
             let log = (beside == Beside::Recorder).then(|| state.path().join("messages"));
             let reference = Reference::start(state.path(), log.as_deref())?;

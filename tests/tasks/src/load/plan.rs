@@ -33,6 +33,8 @@ pub(crate) enum Work {
     Locust,
     /// Artillery's readers.
     Artillery,
+    /// Commands to devices; `true`: beside readings.
+    Commands(bool),
 }
 
 /// What does the same work in the same run.
@@ -81,6 +83,15 @@ pub(crate) enum Figure {
     Receipts,
     /// Of those: lost, doubled, refused, or missing at the end.
     Wrong,
+    /// One small write that is synced, at the median.
+    Sync,
+    /// From a command's sending to its outcome, one at a time.
+    OutcomeP50,
+    OutcomeP99,
+    /// The same of a hundred at a time.
+    OutcomeOfManyP50,
+    OutcomeOfManyP99,
+    CommandsPerSecond,
 }
 
 /// What it must be.
@@ -148,6 +159,15 @@ const STORM: &[Row] = &[
     row(Figure::LogReadsPerRoom, Aim::AtMost(2.0)),
 ];
 
+const COMMANDS: &[Row] = &[
+    row(Figure::Sync, Aim::None),
+    row(Figure::OutcomeP50, Aim::None),
+    row(Figure::OutcomeP99, Aim::None),
+    row(Figure::OutcomeOfManyP50, Aim::None),
+    row(Figure::OutcomeOfManyP99, Aim::None),
+    row(Figure::CommandsPerSecond, Aim::None),
+];
+
 const FAN_OUT_10: &[&str] = &["--rooms", "100", "--agents", "1000", "--readers", "1000", "--rate", "10000"];
 /// The same, for few who hear much.
 const FAN_OUT_DENSE: &[&str] = &["--rooms", "10", "--agents", "1000", "--readers", "100", "--rate", "10000"];
@@ -174,6 +194,10 @@ const fn fleet(
     rows: &'static [Row],
 ) -> Run {
     Run { name, what, setup, work: Work::Fleet(words), beside, rows }
+}
+
+const fn commands(name: &'static str, what: &'static str, setup: Setup, is_busy: bool) -> Run {
+    Run { name, what, setup, work: Work::Commands(is_busy), beside: Beside::Nothing, rows: COMMANDS }
 }
 
 /// All of them, in the order of the table.
@@ -264,4 +288,13 @@ pub(crate) const RUNS: &[Run] = &[
         beside: Beside::Nothing,
         rows: PEOPLE,
     },
+    commands(
+        "commands",
+        "300 commands to ten pumps one by one, then 2,000 a hundred at a time",
+        Setup::Embedded,
+        false,
+    ),
+    commands("commands-busy", "the same beside 2,000 readings/s", Setup::Embedded, true),
+    commands("commands-redis", "as commands, over Redis", Setup::Redis(1), false),
+    commands("commands-redis-busy", "the same beside 2,000 readings/s", Setup::Redis(1), true),
 ];

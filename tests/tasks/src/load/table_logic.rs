@@ -88,12 +88,19 @@ fn name(figure: Figure) -> &'static str {
         Figure::Resumes => "connections lost and resumed",
         Figure::Receipts => "records received",
         Figure::Wrong => "lost, doubled, refused or missing",
+        Figure::Sync => "one write and fdatasync, p50 ms",
+        Figure::OutcomeP50 => "one at a time to its outcome, p50 ms",
+        Figure::OutcomeP99 => "one at a time to its outcome, p99 ms",
+        Figure::OutcomeOfManyP50 => "100 at a time, p50 ms",
+        Figure::OutcomeOfManyP99 => "100 at a time, p99 ms",
+        Figure::CommandsPerSecond => "100 at a time, commands/s",
     }
 }
 
 fn value(figure: Figure, figures: &Value) -> Option<f64> {
     let number = |key: &str| figures[key].as_f64();
     let millis = |kind: &str, at: &str| Some(figures["latency_us"][kind][at].as_f64()? / 1_000.0);
+    let outcome = |at_once: &str, at: &str| Some(figures["commands"][at_once]["outcome_us"][at].as_f64()? / 1_000.0);
     match figure {
         Figure::Cpu => per_million(cpu_us(figures)?, number("received")?),
         Figure::CpuOfRecords => per_million(cpu_us(figures)?, number("acknowledged")?),
@@ -118,6 +125,12 @@ fn value(figure: Figure, figures: &Value) -> Option<f64> {
         Figure::Resumes => figures["people"]["resumes"].as_f64(),
         Figure::Receipts => figures["people"]["received"].as_f64(),
         Figure::Wrong => figures["people"]["wrong"].as_f64(),
+        Figure::Sync => Some(number("sync_us")? / 1_000.0),
+        Figure::OutcomeP50 => outcome("one", "p50"),
+        Figure::OutcomeP99 => outcome("one", "p99"),
+        Figure::OutcomeOfManyP50 => outcome("hundred", "p50"),
+        Figure::OutcomeOfManyP99 => outcome("hundred", "p99"),
+        Figure::CommandsPerSecond => figures["commands"]["hundred"]["per_second"].as_f64(),
     }
 }
 
