@@ -185,8 +185,6 @@ fn feed_gateway(frames: Vec<AgentFrame>) -> Result<(), TestCaseError> {
             prop_assert!(!closed || actions.is_empty(), "said after the end: {:?}", actions);
             for action in actions {
                 match action {
-                    // This agent has no journal, and no courier is sent.
-                    gateway::Action::OpenJournal(_) => {}
                     gateway::Action::OpenSession { session, epochs } => {
                         inputs.push(match ledger.open_session(session, &epochs) {
                             Ok(()) => gateway::Input::Opened(ledger.clone()),
@@ -201,7 +199,11 @@ fn feed_gateway(frames: Vec<AgentFrame>) -> Result<(), TestCaseError> {
                         let again = decode_gateway_frame(encode_gateway_frame(&frame));
                         prop_assert!(matches!(again, Ok(Some(_))), "sends what nobody can read: {:?}", again);
                     }
-                    gateway::Action::Close { .. } | gateway::Action::ArmTimer(_) | gateway::Action::Alarm(_) => {}
+                    gateway::Action::Close { .. }
+                    | gateway::Action::ArmTimer(_)
+                    | gateway::Action::Alarm(_)
+                    // The agent has no journal, and no courier is sent.
+                    | gateway::Action::OpenJournal(_) => {}
                 }
             }
             let totals = ledger.totals();

@@ -84,6 +84,7 @@ impl Scene {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a holder may be nobody; this one is somebody")]
 fn pi() -> Holder {
     Some(AgentName::new("pi").unwrap())
 }

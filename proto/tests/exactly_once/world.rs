@@ -494,8 +494,6 @@ impl World {
         for action in actions {
             let connection = &mut self.connections[at];
             match action {
-                // This agent has no journal, and no courier is sent.
-                gateway::Action::OpenJournal(_) => {}
                 gateway::Action::OpenSession { session, epochs } => {
                     connection.requests.push_back(Request::Open { session, epochs });
                 }
@@ -510,7 +508,8 @@ impl World {
                     }
                     self.crash_gateway(at);
                 }
-                gateway::Action::Alarm(_) => {}
+                // The agents have no journal, and no courier is sent.
+                gateway::Action::Alarm(_) | gateway::Action::OpenJournal(_) => {}
             }
         }
         Ok(())
