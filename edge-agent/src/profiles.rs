@@ -37,8 +37,11 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use lockgate_codec::Profile;
+    use lockgate_codec::{Outgoing, Profile};
     use lockgate_config::Problems;
+    use lockgate_proto::command::{Field, Fields};
+    use lockgate_proto::ids::{CommandName, DeviceName, FieldName};
+    use lockgate_proto::reading::Value;
 
     #[test]
     fn every_shipped_profile_is_without_a_fault() {
@@ -47,6 +50,27 @@ mod tests {
             let profile = Profile::parse(name, text, &problems);
             assert!(profile.is_some() && problems.is_empty(), "{problems}");
         }
+    }
+
+    /// The simulator has the same bytes in its tests, and no code in common with what writes them here.
+    #[test]
+    fn the_simulators_devices_are_told_in_their_own_language() {
+        const FRAME: &str = "347b22636f6d6d616e64223a22632d31222c22646f223a22736574222c226964223a372c2276616c7565223a3930302e307d600500";
+        let written = |profile: &str, name: &str, argument: &str, value: f64| {
+            let profile = Profile::parse(profile, super::shipped(profile).unwrap(), &Problems::new()).unwrap();
+            let field = Field { name: FieldName::new(argument).unwrap(), value: Value::Number(value) };
+            let (device, name) = (DeviceName::new("it").unwrap(), CommandName::new(name).unwrap());
+            let arguments = Fields::new([field]).unwrap();
+            let order = Outgoing { device: &device, name: &name, arguments: &arguments, command_id: "c-1", id: 7 };
+            profile.write(&order).unwrap()
+        };
+        let pump = written("lockgate-pump", "set-speed", "rpm", 900.0).bytes;
+        assert_eq!(pump.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), FRAME);
+        let thermostat = written("lockgate-thermostat", "set-point", "celsius", 21.5).bytes;
+        assert_eq!(thermostat, b"DO=set V=21.5 ID=7 CMD=c-1*08\n");
+        let room = written("lockgate-room", "set-offset", "kelvin", 2.0);
+        assert_eq!(room.topic.as_deref(), Some("sim/it/set"));
+        assert_eq!(room.bytes, br#"{"command":"c-1","do":"set","id":7,"value":2.0}"#);
     }
 
     #[test]

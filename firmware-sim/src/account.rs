@@ -89,6 +89,8 @@ impl Account {
             Line::Produced { device, n, spoiled, .. } => self.fate(device, n).spoiled = spoiled.is_some(),
             Line::Verdict { device, n, verdict } => self.fate(device, n).verdict = Some(verdict),
             Line::Repeated { device, n } => self.fate(device, n).repeats += 1,
+            // Of orders, and not of samples.
+            Line::Executed { .. } => {}
         }
     }
 

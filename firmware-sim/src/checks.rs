@@ -41,6 +41,21 @@ pub fn cobs(bytes: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Undoes [`cobs`]; `None`: that was none.
+pub fn uncobs(coded: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(coded.len());
+    let mut rest = coded;
+    while let Some((&code, tail)) = rest.split_first() {
+        let run = usize::from(code).checked_sub(1)?;
+        out.extend_from_slice(tail.get(..run)?);
+        rest = &tail[run..];
+        if run < 254 && !rest.is_empty() {
+            out.push(0);
+        }
+    }
+    Some(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +65,16 @@ mod tests {
         assert_eq!(crc16_modbus(b"123456789"), 0x4B37);
         assert_eq!(crc16_arc(b"123456789"), 0xBB3D);
         assert_eq!(xor(b"GPGLL,5300.97914,N,00259.98174,E,125926,A"), 0x28);
+    }
+
+    #[test]
+    fn cobs_is_undone() {
+        let mut random = crate::random::Random::new(3);
+        for length in [0, 1, 253, 254, 255, 300, 600] {
+            let bytes: Vec<u8> = (0..length).map(|_| random.byte() % 40).collect();
+            assert_eq!(uncobs(&cobs(&bytes)), Some(bytes));
+        }
+        assert_eq!(uncobs(&[5, 1]), None);
     }
 
     #[test]

@@ -157,6 +157,9 @@ struct FaultArgs {
     /// The port vanishes, or the sensor drops off the network, for 1 to 3 seconds.
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     unplug: f64,
+    /// The device puts an order off (probability per order).
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    busy: f64,
     /// How wrong the clocks of the devices are: -1h, 8760h. (Not a probability.)
     #[arg(long, value_name = "DURATION", default_value = "0s", allow_hyphen_values = true)]
     clock_error: SignedDuration,
@@ -321,8 +324,8 @@ fn settle(args: &AccountArgs) -> anyhow::Result<()> {
 
 impl DevicesArgs {
     fn plan(self) -> anyhow::Result<Plan> {
-        let FaultArgs { bit_errors, half_frames, silence, babble, reset, unplug, clock_error } = self.faults;
-        let rates = FaultRates { bit_errors, half_frames, silence, babble, reset, unplug };
+        let FaultArgs { bit_errors, half_frames, silence, babble, reset, unplug, busy, clock_error } = self.faults;
+        let rates = FaultRates { bit_errors, half_frames, silence, babble, reset, unplug, busy };
         if !rates.are_sound() {
             bail!(UsageError("a probability lies between 0 and 1"));
         }

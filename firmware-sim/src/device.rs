@@ -3,9 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
+use crate::duty::{Duty, Told};
 use crate::faults::{FaultRates, Spoiled, Strike, babble, break_off, flip_one_bit};
 use crate::models::{Moment, SerialModel};
 use crate::random::Random;
+
+/// How long a calibration takes.
+const CALIBRATION: Duration = Duration::from_secs(5);
 
 /// What a device puts on the line at one step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,12 +40,24 @@ pub struct Device {
     step: Duration,
     taken: u64,
     silent: u32,
+    duty: Duty,
+}
+
+/// What a device makes of what it is sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Heeded {
+    /// What it says to it.
+    pub bytes: Vec<u8>,
+    /// The orders that it has acted on, to be journaled before it says so.
+    pub executed: Vec<Told>,
 }
 
 impl Device {
     /// A device that takes a sample each `step` and whose clock is wrong by `clock_error`.
     pub fn new(model: Box<dyn SerialModel>, random: Random, step: Duration) -> Device {
+        let duty = Duty::new(model.range(), 0.0, CALIBRATION);
         Device {
+            duty,
             model,
             rates: FaultRates::default(),
             clock_error: SignedDuration::ZERO,
@@ -55,9 +71,29 @@ impl Device {
     /// The same device with faults and a clock that is wrong by `clock_error`.
     #[must_use]
     pub fn with_faults(mut self, rates: FaultRates, clock_error: SignedDuration) -> Device {
+        self.duty = Duty::new(self.model.range(), rates.busy, CALIBRATION);
         self.rates = rates;
         self.clock_error = clock_error;
         self
+    }
+
+    /// Takes what it is sent, `now` since the start.
+    pub fn hear(&mut self, bytes: &[u8], now: Duration) -> Heeded {
+        let mut heeded = Heeded::default();
+        for told in self.model.hear(bytes) {
+            let taken = self.duty.told(now, &told, &mut self.random);
+            heeded.bytes.extend(self.model.reply(&told.id, &taken.word));
+            if taken.acts {
+                self.model.obey(&told);
+                heeded.executed.push(told);
+            }
+        }
+        heeded
+    }
+
+    /// What it has to say of an order that takes its time.
+    pub fn live_on(&mut self, now: Duration) -> Vec<u8> {
+        self.duty.live_on(now).map(|(id, word)| self.model.reply(&id, &word)).unwrap_or_default()
     }
 
     /// Lives on to `wall` and says what there is to say.
@@ -97,8 +133,15 @@ mod tests {
     use super::*;
     use crate::models::Kind;
 
-    const ROUGH: FaultRates =
-        FaultRates { bit_errors: 0.1, half_frames: 0.1, silence: 0.05, babble: 0.2, reset: 0.05, unplug: 0.02 };
+    const ROUGH: FaultRates = FaultRates {
+        bit_errors: 0.1,
+        half_frames: 0.1,
+        silence: 0.05,
+        babble: 0.2,
+        reset: 0.05,
+        unplug: 0.02,
+        busy: 0.0,
+    };
 
     fn run(kind: Kind, seed: u64, rates: FaultRates) -> Vec<Utterance> {
         let mut random = Random::new(seed);

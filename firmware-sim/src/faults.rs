@@ -20,12 +20,14 @@ pub struct FaultRates {
     pub reset: f64,
     /// The device is pulled out and put back 1 to 3 seconds later.
     pub unplug: f64,
+    /// The device puts an order off, as a probability per order.
+    pub busy: f64,
 }
 
 impl FaultRates {
     /// Whether these are probabilities.
     pub fn are_sound(&self) -> bool {
-        [self.bit_errors, self.half_frames, self.silence, self.babble, self.reset, self.unplug]
+        [self.bit_errors, self.half_frames, self.silence, self.babble, self.reset, self.unplug, self.busy]
             .iter()
             .all(|rate| (0.0..=1.0).contains(rate))
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::device::Sample;
+use crate::duty::Told;
 use crate::hearing::Verdict;
 
 /// Lines that may wait for the writer; devices wait when it is full, so that no line is left out.
@@ -41,6 +42,17 @@ pub enum Line {
         n: u64,
         /// See the crate's documentation.
         verdict: VerdictWord,
+    },
+    /// The device has acted on an order, or has begun to.
+    Executed {
+        /// The device's name.
+        device: Arc<str>,
+        /// The id of the command.
+        command: Arc<str>,
+        /// What it was told.
+        what: Arc<str>,
+        /// True time.
+        at: Timestamp,
     },
     /// The device sent the sample once more, because the broker never confirmed the first copy.
     Repeated {
@@ -134,6 +146,12 @@ impl JournalHandle {
     /// Notes that a sample was sent once more.
     pub async fn repeated(&self, device: &Arc<str>, n: u64) -> Result<(), JournalError> {
         self.write(Line::Repeated { device: device.clone(), n }).await
+    }
+
+    /// Notes that a device has acted on an order.
+    pub async fn executed(&self, device: &Arc<str>, told: &Told, at: Timestamp) -> Result<(), JournalError> {
+        let (command, what) = (told.command.as_str().into(), told.what.as_str().into());
+        self.write(Line::Executed { device: device.clone(), command, what, at }).await
     }
 
     async fn write(&self, line: Line) -> Result<(), JournalError> {

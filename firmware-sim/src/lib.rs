@@ -50,6 +50,12 @@
 //! confirmed when the simulator ends is `cut`. One that had to be sent again may be in the store once more for each
 //! `repeated` line: the device itself doubled it. A message that is confirmed while no subscriber has a persistent
 //! session at the broker goes to nobody, and would count as lost: start the agent before the rooms.
+//!
+//! # Orders
+//!
+//! Pumps, thermostats and rooms can be told something ([`duty`]). The journal tells of each order that a device has
+//! acted on (`executed`, with the command's id) before the device replies: so that a test can count how often a
+//! command took effect.
 
 pub mod account;
 #[cfg(feature = "broker")]
@@ -58,6 +64,7 @@ pub mod checks;
 pub mod cli;
 pub mod device;
 pub mod devices;
+pub mod duty;
 pub mod faults;
 mod files;
 pub mod fleet;

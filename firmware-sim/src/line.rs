@@ -127,13 +127,13 @@ impl Line {
                 _ = speak.tick(), if !stopping => Input::Speak,
                 () = sleep_until(self.plug_in_at), if port.is_none() && !stopping => Input::PlugIn,
             };
-            self.handle(input).await?;
+            self.handle(input, &scratch).await?;
             self.journal_rulings().await?;
         }
         self.plug_out().await
     }
 
-    async fn handle(&mut self, input: Input) -> Result<(), LineError> {
+    async fn handle(&mut self, input: Input, scratch: &[u8]) -> Result<(), LineError> {
         match input {
             Input::Stop => {
                 self.deadline = Some(Instant::now() + self.setup.grace + TRANSIT + Duration::from_secs(1));
@@ -141,12 +141,24 @@ impl Line {
             }
             Input::Deadline => self.plug_out().await,
             Input::Readers(events) => events.and_then(|events| self.note_readers(&events)).map_err(|e| self.failed(e)),
-            // These devices take no orders: what is sent to them is read, so that the sender never blocks, and dropped.
-            Input::Incoming(read) => read.map(|_length| ()).map_err(|error| self.failed(error)),
+            Input::Incoming(read) => {
+                let length = read.map_err(|error| self.failed(error))?;
+                self.hear(&scratch[..length]).await
+            }
             Input::Look => self.look().map(|_unread| ()).map_err(|error| self.failed(error)),
             Input::Speak => self.speak().await,
             Input::PlugIn => self.plug_in().map_err(|error| self.failed(error)),
         }
+    }
+
+    /// Takes what the device is sent. What it acts on is in the journal before it says so.
+    async fn hear(&mut self, bytes: &[u8]) -> Result<(), LineError> {
+        let heeded = self.device.hear(bytes, self.started.elapsed());
+        for told in &heeded.executed {
+            let noted = self.journal.executed(&self.setup.name, told, Timestamp::now()).await;
+            noted.map_err(|source| self.cannot_journal(source))?;
+        }
+        if heeded.bytes.is_empty() { Ok(()) } else { self.put_out(&heeded.bytes, None).await }
     }
 
     fn note_readers(&mut self, events: &[ReaderEvent]) -> Result<(), PortError> {
@@ -194,6 +206,10 @@ impl Line {
         }
         self.held_up = false;
 
+        let word = self.device.live_on(self.started.elapsed());
+        if listened_to && !word.is_empty() {
+            self.put_out(&word, None).await?;
+        }
         let wall = Timestamp::now();
         let said = self.device.speak(wall);
         if let Some(sample) = said.sample {

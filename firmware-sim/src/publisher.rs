@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-/// Packets the library may hold before its loop takes them: one message, its birth message, a disconnect.
-const REQUESTS_MAX: usize = 4;
+/// Packets the library may hold before its loop takes them: one message, its birth message, a subscription, a
+/// disconnect.
+const REQUESTS_MAX: usize = 5;
 const CONNECT_SECONDS_MAX: u64 = 5;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const RECONNECT_AFTER: Duration = Duration::from_millis(300);
@@ -111,6 +112,8 @@ pub struct Publisher {
     current: Option<(u64, Message, u64)>,
     /// The orders have ended.
     closing: bool,
+    /// What to listen to, and where what is said there goes.
+    listening: Option<(String, mpsc::Sender<Vec<u8>>)>,
 }
 
 /// What the broker is to confirm next.
@@ -138,7 +141,14 @@ impl Publisher {
         orders: mpsc::Receiver<Order>,
         confirmed: mpsc::Sender<Confirmed>,
     ) -> Publisher {
-        Publisher { broker, identity, orders, confirmed, current: None, closing: false }
+        Publisher { broker, identity, orders, confirmed, current: None, closing: false, listening: None }
+    }
+
+    /// The same, which also listens to a topic. What comes while nobody takes it is dropped, as by a small device.
+    #[must_use]
+    pub fn listening(mut self, topic: String, sink: mpsc::Sender<Vec<u8>>) -> Publisher {
+        self.listening = Some((topic, sink));
+        self
     }
 
     /// Delivers until the orders end and the last is confirmed. Never gives up: who is in a hurry drops the future.
@@ -211,6 +221,9 @@ impl Publisher {
             match event {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     info!(client = self.identity.client_id, "Connected to the broker.");
+                    if let Some((topic, _)) = &self.listening {
+                        note(client.try_subscribe(topic, QoS::AtLeastOnce));
+                    }
                     awaited = match &self.identity.birth {
                         Some(birth) => {
                             note(publish(&client, birth));
@@ -218,6 +231,13 @@ impl Publisher {
                         }
                         None => self.send_next(&client),
                     };
+                }
+                Ok(Event::Incoming(Packet::Publish(publish))) => {
+                    if let Some((_, sink)) = &self.listening
+                        && sink.try_send(publish.payload.to_vec()).is_err()
+                    {
+                        debug!(client = self.identity.client_id, "Too much at once; the device has missed it.");
+                    }
                 }
                 Ok(Event::Incoming(Packet::PubAck(_))) => {
                     if awaited == Awaited::Message {

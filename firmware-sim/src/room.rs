@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::device::Sample;
+use crate::duty::{Duty, Told, from_json, to_json};
 use crate::faults::{FaultRates, Spoiled, Strike};
 use crate::hearing::Verdict;
 use crate::journal::{JournalError, JournalHandle, Via};
@@ -20,6 +21,10 @@ use crate::random::Random;
 
 /// Messages that may wait for the broker. When it is full, the sensor rests (and takes no sample).
 const ORDERS_MAX: usize = 4096;
+/// Orders that wait for the sensor; it misses those that are more.
+const TOLD_MAX: usize = 16;
+/// How long a calibration takes.
+const CALIBRATION: Duration = Duration::from_secs(5);
 /// How long a sensor that is to stop waits for the broker's last confirmations.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -32,6 +37,7 @@ pub struct RoomDevice {
     step: Duration,
     taken: u64,
     silent: u32,
+    duty: Duty,
 }
 
 /// What a sensor says at one step.
@@ -49,7 +55,25 @@ impl RoomDevice {
     /// A sensor that takes a sample each `step`, whose clock is wrong by `clock_error`.
     pub fn new(mut random: Random, step: Duration, rates: FaultRates, clock_error: SignedDuration) -> RoomDevice {
         let model = Room::new(&mut random);
-        RoomDevice { model, rates, clock_error, random, step, taken: 0, silent: 0 }
+        let duty = Duty::new(-5.0..=5.0, rates.busy, CALIBRATION);
+        RoomDevice { model, rates, clock_error, random, step, taken: 0, silent: 0, duty }
+    }
+
+    /// Takes an order, `now` since the start: what it replies, and the order if it has acted on it.
+    pub fn hear(&mut self, payload: &[u8], now: Duration) -> Option<(String, Option<Told>)> {
+        let told = from_json(payload)?;
+        let taken = self.duty.told(now, &told, &mut self.random);
+        match (taken.acts, told.what.as_str(), told.value) {
+            (true, "set", Some(offset)) => self.model.correct(offset),
+            (true, "reboot", _) => self.model.correct(0.0),
+            _ => {}
+        }
+        Some((to_json(&told.id, &taken.word), taken.acts.then_some(told)))
+    }
+
+    /// What it has to say of an order that takes its time.
+    pub fn live_on(&mut self, now: Duration) -> Option<String> {
+        self.duty.live_on(now).map(|(id, word)| to_json(&id, &word))
     }
 
     /// Lives on to `wall` and says what there is to say.
@@ -114,10 +138,12 @@ pub async fn play(
     let goodbye = state("offline");
     let (orders, orders_rx) = mpsc::channel(ORDERS_MAX);
     let (confirmed_tx, confirmed) = mpsc::channel(64);
-    let publisher = Publisher::new(setup.broker.clone(), identity, orders_rx, confirmed_tx);
+    let (told_tx, told) = mpsc::channel(TOLD_MAX);
+    let publisher = Publisher::new(setup.broker.clone(), identity, orders_rx, confirmed_tx)
+        .listening(format!("{topic}/set"), told_tx);
     let name = setup.name.clone();
-    let player =
-        Player { setup, topic, goodbye, device, journal, orders: Some(orders), confirmed, open: BTreeMap::new() };
+    let (orders, open, started) = (Some(orders), BTreeMap::new(), Instant::now());
+    let player = Player { setup, topic, goodbye, device, journal, orders, confirmed, told, open, started };
     let (played, ()) = tokio::join!(player.run(&stop), async {
         // The player lets go of the orders first, so that the publisher ends; a broker that is away must not hold us.
         tokio::select! {
@@ -137,6 +163,8 @@ struct Player {
     /// Let go of at the end, which ends the publisher.
     orders: Option<mpsc::Sender<Order>>,
     confirmed: mpsc::Receiver<Confirmed>,
+    told: mpsc::Receiver<Vec<u8>>,
+    started: Instant,
     /// Samples that the broker has not confirmed.
     open: BTreeMap<u64, Sample>,
 }
@@ -144,13 +172,14 @@ struct Player {
 enum Input {
     Stop,
     Confirmed(Confirmed),
+    Told(Vec<u8>),
     Speak,
     /// The publisher has ended.
     Over,
 }
 
-/// The goodbye's tag; samples count from 1.
-const GOODBYE: u64 = 0;
+/// The tag of a goodbye and of replies; samples count from 1.
+const NO_SAMPLE: u64 = 0;
 
 impl Player {
     async fn run(mut self, stop: &CancellationToken) -> Result<(), JournalError> {
@@ -165,6 +194,8 @@ impl Player {
                 () = stop.cancelled(), if !stopping => Input::Stop,
                 // CANCEL-SAFE: nothing is taken until `recv` completes.
                 confirmed = self.confirmed.recv() => confirmed.map_or(Input::Over, Input::Confirmed),
+                // CANCEL-SAFE: nothing is taken until `recv` completes.
+                Some(payload) = self.told.recv(), if !stopping => Input::Told(payload),
                 // CANCEL-SAFE: a tick that is not returned comes again.
                 _ = speak.tick(), if !stopping => Input::Speak,
                 () = sleep_until(give_up_at), if stopping => Input::Over,
@@ -177,6 +208,7 @@ impl Player {
                     }
                 }
                 Input::Confirmed(confirmed) => self.note(confirmed).await?,
+                Input::Told(payload) => self.hear(&payload).await?,
                 Input::Speak => self.speak().await?,
                 Input::Over => break,
             }
@@ -189,7 +221,7 @@ impl Player {
     }
 
     fn say_goodbye(&self, orders: &mpsc::Sender<Order>) {
-        if let Err(error) = orders.try_send(Order::Publish { tag: GOODBYE, message: self.goodbye.clone() }) {
+        if let Err(error) = orders.try_send(Order::Publish { tag: NO_SAMPLE, message: self.goodbye.clone() }) {
             warn!(device = %self.setup.name, %error, "No room for a goodbye.");
         }
     }
@@ -200,6 +232,9 @@ impl Player {
         if orders.capacity() < 2 {
             warn!(device = %self.setup.name, waiting = ORDERS_MAX, "The broker takes nothing; the sensor rests.");
             return Ok(());
+        }
+        if let Some(word) = self.device.live_on(self.started.elapsed()) {
+            self.reply(word);
         }
         let wall = Timestamp::now();
         let Some(word) = self.device.speak(wall) else { return Ok(()) };
@@ -216,6 +251,24 @@ impl Player {
             }
         }
         Ok(())
+    }
+
+    /// Takes an order. What the sensor acts on is in the journal before it says so.
+    async fn hear(&mut self, payload: &[u8]) -> Result<(), JournalError> {
+        let Some((reply, executed)) = self.device.hear(payload, self.started.elapsed()) else { return Ok(()) };
+        if let Some(told) = executed {
+            self.journal.executed(&self.setup.name, &told, Timestamp::now()).await?;
+        }
+        self.reply(reply);
+        Ok(())
+    }
+
+    fn reply(&self, payload: String) {
+        let message = Message { topic: format!("{}/reply", self.topic), payload: payload.into_bytes(), retain: false };
+        let Some(orders) = &self.orders else { return };
+        if orders.try_send(Order::Publish { tag: NO_SAMPLE, message }).is_err() {
+            warn!(device = %self.setup.name, "No room for a reply.");
+        }
     }
 
     async fn note(&mut self, confirmed: Confirmed) -> Result<(), JournalError> {

@@ -238,3 +238,33 @@ async fn a_message_is_sent_again_until_the_broker_confirms_it() {
     assert_eq!(confirmed.recv().await, Some(Confirmed { tag: 7, sends: 2 }));
     broker.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_room_obeys_by_the_broker_and_counts_what_it_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    let (broker, url) = broker();
+    let mut subscriber = Subscriber::connect(&url, "test", false).await;
+    let journal_text = journal.to_str().unwrap();
+    let mut rooms =
+        Sim::start(&["devices", "--rooms", "1", "--mqtt", &url, "--interval", "50ms", "--journal", journal_text]);
+    rooms.event("ready");
+    // Its first sample comes when it listens.
+    while number(&subscriber.next().await).is_none() {}
+    let order = r#"{"id":7,"command":"c-1","do":"set","value":2}"#;
+    subscriber.client.try_publish("sim/room-1/set", QoS::AtLeastOnce, false, order).unwrap();
+    let reply = loop {
+        let publish = subscriber.next().await;
+        if publish.topic == "sim/room-1/reply" {
+            break publish;
+        }
+    };
+    assert_eq!(&reply.payload[..], br#"{"reply":"done","id":7,"value":2}"#);
+    let ended = tokio::task::spawn_blocking(|| rooms.end());
+    while number(&subscriber.next().await).is_some() {}
+    ended.await.unwrap();
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let acted = text.lines().filter(|line| line.contains(r#""kind":"executed""#)).collect::<Vec<_>>();
+    assert!(acted.len() == 1 && acted[0].contains(r#""command":"c-1","what":"set""#), "{acted:?}");
+    broker.end();
+}

@@ -4,6 +4,7 @@
 //! a profile for real meters leaves alone.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -116,6 +117,10 @@ impl SerialModel for Meter {
     fn restart(&mut self) -> Vec<u8> {
         self.gas_read_at = None;
         b"LGT bootloader 5.0.2\r\n".to_vec()
+    }
+
+    fn range(&self) -> RangeInclusive<f64> {
+        0.0..=0.0
     }
 
     fn delimiter(&self) -> &'static [u8] {

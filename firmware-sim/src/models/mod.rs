@@ -7,7 +7,7 @@ mod room;
 mod tests;
 mod thermostat;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ pub use self::meter::Meter;
 pub use self::pump::Pump;
 pub use self::room::Room;
 pub use self::thermostat::Thermostat;
+use crate::duty::{Told, Word};
 use crate::random::Random;
 
 /// When a sample is taken.
@@ -43,6 +44,22 @@ pub trait SerialModel: Send {
 
     /// Starts anew, as after a power cut: the state is lost, and this is what the device greets with, delimiter included.
     fn restart(&mut self) -> Vec<u8>;
+
+    /// What it can be set to.
+    fn range(&self) -> RangeInclusive<f64>;
+
+    /// Takes bytes that it is sent; gives the orders that are whole. One that takes none drops them.
+    fn hear(&mut self, _bytes: &[u8]) -> Vec<Told> {
+        Vec::new()
+    }
+
+    /// Does what it was told, and may do.
+    fn obey(&mut self, _told: &Told) {}
+
+    /// What it replies, its delimiter included.
+    fn reply(&self, _id: &str, _word: &Word) -> Vec<u8> {
+        Vec::new()
+    }
 
     /// What ends a frame, so that noise before it cannot spoil the next one. Longer than nothing.
     fn delimiter(&self) -> &'static [u8];

@@ -11,6 +11,7 @@ pub struct Room {
     temperature: f64,
     humidity: f64,
     battery: f64,
+    offset: f64,
 }
 
 impl Room {
@@ -20,7 +21,13 @@ impl Room {
             temperature: 20.0 + random.around_zero(3.0),
             humidity: 48.0 + random.around_zero(8.0),
             battery: 80.0 + random.unit() * 20.0,
+            offset: 0.0,
         }
+    }
+
+    /// What its temperature is corrected by, in kelvins.
+    pub fn correct(&mut self, offset: f64) {
+        self.offset = offset;
     }
 
     /// Lives on to `moment` and gives the payload of sample `n`.
@@ -33,7 +40,9 @@ impl Room {
         let last_seen = moment.wall.strftime("%Y-%m-%dT%H:%M:%S.%3fZ");
         format!(
             r#"{{"battery":{:.0},"humidity":{:.2},"last_seen":"{last_seen}","linkquality":{linkquality},"n":{n},"temperature":{:.2}}}"#,
-            self.battery, self.humidity, self.temperature
+            self.battery,
+            self.humidity,
+            self.temperature + self.offset
         )
     }
 }

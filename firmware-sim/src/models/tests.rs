@@ -172,3 +172,31 @@ proptest! {
         prop_assert_eq!(unstuff(&stuffed), bytes);
     }
 }
+
+#[test]
+fn a_pump_and_a_thermostat_take_whole_orders_and_do_what_they_say() {
+    const FRAME: &str =
+        "347b22636f6d6d616e64223a22632d31222c22646f223a22736574222c226964223a372c2276616c7565223a3930302e307d600500";
+    let frame: Vec<u8> =
+        (0..FRAME.len()).step_by(2).map(|at| u8::from_str_radix(&FRAME[at..at + 2], 16).unwrap()).collect();
+    let mut pump = Pump::new();
+    assert_eq!(pump.hear(&frame[..20]), []);
+    let orders = pump.hear(&frame[20..]);
+    let set = |value: f64| Told { id: "7".into(), command: "c-1".into(), what: "set".into(), value: Some(value) };
+    assert_eq!(orders, [set(900.0)]);
+    pump.obey(&orders[0]);
+    let mut random = Random::new(1);
+    let mut said =
+        |pump: &mut Pump, n| read_pump(&pump.sample(n, moment("2025-05-20T07:00:00Z"), &mut random).bytes).unwrap();
+    let last = (1..=40).map(|n| said(&mut pump, n)).find(|said| said["rpm"].as_f64().unwrap() > 850.0).unwrap();
+    assert!(last["rpm"].as_f64().unwrap() < 950.0, "it runs as fast as it was told: {last}");
+    let reply = read_pump(&pump.reply("7", &Word::Done(Some(900.0)))).unwrap();
+    assert_eq!((reply["reply"].as_str(), reply["id"].as_u64()), (Some("done"), Some(7)));
+
+    let mut thermostat = Thermostat::new(&mut Random::new(1));
+    let orders = thermostat.hear(b"DO=set V=21.5 ID=7 CMD=c-1*09\nDO=set V=21.5 ID=7 CMD=c-1*08\n");
+    assert_eq!(orders, [set(21.5)], "a wrong checksum is no order");
+    thermostat.obey(&orders[0]);
+    let line = thermostat.sample(1, moment("2025-05-20T07:00:00Z"), &mut Random::new(1)).bytes;
+    assert!(String::from_utf8(line).unwrap().contains(" SP=21.5 "));
+}
