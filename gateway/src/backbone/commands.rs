@@ -103,6 +103,25 @@ pub struct CommandsWanted {
     pub max: usize,
 }
 
+impl CommandsWanted {
+    /// Whether the command is among them.
+    pub(super) fn holds(&self, kept: &Kept) -> bool {
+        let (command, state) = (&kept.command, &kept.standing.state);
+        let in_state = match &self.state {
+            Some(StateWanted::Open) => state.outcome().is_none(),
+            Some(StateWanted::Word(word)) => state.as_str() == word.as_ref(),
+            None => true,
+        };
+        let rest = |group: &CommandId| command.id.as_str().strip_prefix(group.as_str());
+        let is_member = |group: &CommandId| rest(group).is_some_and(|rest| rest.starts_with('/'));
+        in_state
+            && self.device.as_ref().is_none_or(|device| *device == command.device)
+            && self.sender.as_ref().is_none_or(|sender| *sender == command.sender)
+            && self.group.as_ref().is_none_or(is_member)
+            && self.before.as_ref().is_none_or(|before| HistoryPlace::of(kept) < *before)
+    }
+}
+
 /// Where commands stand that are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateWanted {
@@ -113,7 +132,7 @@ pub enum StateWanted {
 }
 
 /// A command's place in the history of its room. It stays where it is, whatever comes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HistoryPlace {
     /// When it was accepted.
     pub accepted_at: UnixMicros,
@@ -131,7 +150,7 @@ impl HistoryPlace {
 /// Commands of a room, the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandPage {
-    /// As many as were asked for, or all.
+    /// As many as were asked for, or all that there are, or those that one look has found.
     pub commands: Vec<Kept>,
     /// Where the next page begins; `None`: this was the last.
     pub next: Option<HistoryPlace>,
@@ -147,19 +166,16 @@ impl CommandPage {
     }
 }
 
-/// Ended commands that ended before, and whose deadline was before, may be forgotten. Whoever repeats one then hears
-/// that its deadline has passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Forgotten {
-    pub(super) ended_before: UnixMicros,
-    pub(super) deadline_before: UnixMicros,
+/// From when on a command may be forgotten, some time later: it has ended, and its deadline has passed. `None`: it is
+/// open.
+pub(super) fn over_at(kept: &Kept) -> Option<UnixMicros> {
+    kept.standing.state.outcome().map(|_| kept.since.max(kept.command.deadline))
 }
 
-impl Forgotten {
-    pub(super) fn new(now: UnixMicros, kept_for: Duration) -> Forgotten {
-        let before = |span: Duration| now.offset_by(-i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
-        Forgotten { ended_before: before(kept_for), deadline_before: before(COMMAND_KEPT_AFTER) }
-    }
+/// Those that were over before are forgotten. Whoever repeats one then hears that its deadline has passed, and no
+/// agent remembers it any more.
+pub(super) fn forgotten_before(now: UnixMicros, kept_for: Duration) -> UnixMicros {
+    now.offset_by(-i64::try_from(kept_for.max(COMMAND_KEPT_AFTER).as_micros()).unwrap_or(i64::MAX))
 }
 
 /// What a feed of commands tells.

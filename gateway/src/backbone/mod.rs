@@ -136,34 +136,22 @@ pub trait Backbone: Send + Sync + 'static {
     async fn expire_attendance(&self) -> Result<(), BackboneError>;
 
     /// What the book says: its mark, its open commands, and `ids`, wherever they stand.
-    async fn book(&self, _room: &RoomId, _holder: &Holder, _ids: &[CommandId]) -> Result<BookRead, BackboneError> {
-        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
-    }
+    async fn book(&self, room: &RoomId, holder: &Holder, ids: &[CommandId]) -> Result<BookRead, BackboneError>;
 
     /// Writes what became of books, the room's entries with it, if none of them has changed since it was read.
-    async fn write_book(&self, _room: &RoomId, _write: &BookWrite) -> Result<BookWritten, BackboneError> {
-        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
-    }
+    async fn write_book(&self, room: &RoomId, write: &BookWrite) -> Result<BookWritten, BackboneError>;
 
     /// One command; `None` where there never was one of this id, or it was forgotten.
-    async fn command(&self, _room: &RoomId, _id: &CommandId) -> Result<Option<Kept>, BackboneError> {
-        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
-    }
+    async fn command(&self, room: &RoomId, id: &CommandId) -> Result<Option<Kept>, BackboneError>;
 
     /// The commands of the room, the newest first.
-    async fn commands(&self, _room: &RoomId, _wanted: &CommandsWanted) -> Result<CommandPage, BackboneError> {
-        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
-    }
+    async fn commands(&self, room: &RoomId, wanted: &CommandsWanted) -> Result<CommandPage, BackboneError>;
 
     /// Books of any room in which a command waits whose deadline has passed, `max` at most.
-    async fn overdue(&self, _max: usize) -> Result<Vec<(RoomId, Holder)>, BackboneError> {
-        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
-    }
+    async fn overdue(&self, max: usize) -> Result<Vec<(RoomId, Holder)>, BackboneError>;
 
     /// What changes in the room's books from now on.
-    async fn command_feed(&self, _room: &RoomId) -> Result<CommandFeed, BackboneError> {
-        Err(BackboneError::Unavailable { reason: "this engine keeps no commands yet".to_owned() })
-    }
+    async fn command_feed(&self, room: &RoomId) -> Result<CommandFeed, BackboneError>;
 
     /// Says that an instance is there, for so long; without a lease, that it is there no more.
     async fn announce(&self, _instance: &Instance, _lease: Duration) -> Result<(), BackboneError> {

@@ -23,7 +23,7 @@ pub struct Retention {
     pub age: Option<Duration>,
     /// Bytes of entries that one room may have; the oldest beyond go. `None`: as many as there come.
     pub room_bytes_max: Option<u64>,
-    /// Commands that ended longer ago go, once their deadline has passed as well; `None`: they stay.
+    /// Commands go so long after they have ended and their deadline has passed; `None`: they stay.
     pub commands: Option<Duration>,
 }
 

@@ -153,7 +153,7 @@ pub struct RetentionConfig {
     pub age: Duration,
     /// The oldest entries are dropped when a room's log is larger than this.
     pub bytes: u64,
-    /// Commands that ended longer ago are forgotten.
+    /// Commands are forgotten so long after they have ended and their deadline has passed.
     pub commands: Duration,
 }
 
@@ -252,7 +252,7 @@ impl Config {
             let age = table.or("age", default.retention.age, |item| item.duration(MINUTE..=36_500 * DAY));
             let bytes = table.or("bytes", default.retention.bytes, |item| item.bytes(MIB..=MIB * MIB));
             let commands =
-                table.or("commands", default.retention.commands, |item| item.duration(MINUTE..=36_500 * DAY));
+                table.or("commands", default.retention.commands, |item| item.duration(60 * MINUTE..=36_500 * DAY));
             Some(RetentionConfig { age, bytes, commands })
         });
         let redis = if root.has("redis") { Some(root.section("redis", RedisConfig::check)?) } else { None };

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use lockgate_gateway::backbone::{
-    Backbone, BackboneError, DeviceShadow, DeviceSummary, EntryKind, Feed, FeedItem, Health, LogRead, LoggedEntry,
-    NewEntry, Opened, ReadLimit, Snapshot, Step, Stepped,
+    Backbone, BackboneError, BookRead, BookWrite, BookWritten, CommandFeed, CommandPage, CommandsWanted, DeviceShadow,
+    DeviceSummary, EntryKind, Feed, FeedItem, Health, Holder, LogRead, LoggedEntry, NewEntry, Opened, ReadLimit,
+    Snapshot, Step, Stepped,
 };
 use lockgate_proto::attendance::{Present, Sheet};
+use lockgate_proto::command::{CommandId, Kept};
 use lockgate_proto::description::Description;
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
@@ -154,6 +156,30 @@ impl Backbone for FakeLog {
 
     async fn expire_attendance(&self) -> Result<(), BackboneError> {
         Ok(())
+    }
+
+    async fn book(&self, _: &RoomId, _: &Holder, _: &[CommandId]) -> Result<BookRead, BackboneError> {
+        nothing()
+    }
+
+    async fn write_book(&self, _: &RoomId, _: &BookWrite) -> Result<BookWritten, BackboneError> {
+        nothing()
+    }
+
+    async fn command(&self, _: &RoomId, _: &CommandId) -> Result<Option<Kept>, BackboneError> {
+        nothing()
+    }
+
+    async fn commands(&self, _: &RoomId, _: &CommandsWanted) -> Result<CommandPage, BackboneError> {
+        nothing()
+    }
+
+    async fn overdue(&self, _: usize) -> Result<Vec<(RoomId, Holder)>, BackboneError> {
+        Ok(Vec::new())
+    }
+
+    async fn command_feed(&self, _: &RoomId) -> Result<CommandFeed, BackboneError> {
+        nothing()
     }
 
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError> {

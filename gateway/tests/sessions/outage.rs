@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lockgate_gateway::backbone::{
-    Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, LogRead, LoggedEntry, NewEntry, Opened,
-    ReadLimit, Snapshot, Step, Stepped,
+    Backbone, BackboneError, BookRead, BookWrite, BookWritten, CommandFeed, CommandPage, CommandsWanted, DeviceShadow,
+    DeviceSummary, Feed, Health, Holder, LogRead, LoggedEntry, NewEntry, Opened, ReadLimit, Snapshot, Step, Stepped,
 };
 use lockgate_proto::attendance::{Present, Sheet};
+use lockgate_proto::command::{CommandId, Kept};
 use lockgate_proto::description::Description;
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
@@ -119,6 +120,38 @@ impl Backbone for Fickle {
     async fn expire_attendance(&self) -> Result<(), BackboneError> {
         self.up()?;
         self.inner.expire_attendance().await
+    }
+
+    async fn book(&self, room: &RoomId, holder: &Holder, ids: &[CommandId]) -> Result<BookRead, BackboneError> {
+        self.up()?;
+        self.inner.book(room, holder, ids).await
+    }
+
+    async fn write_book(&self, room: &RoomId, write: &BookWrite) -> Result<BookWritten, BackboneError> {
+        // As with a step.
+        let written = self.inner.write_book(room, write).await;
+        self.up()?;
+        written
+    }
+
+    async fn command(&self, room: &RoomId, id: &CommandId) -> Result<Option<Kept>, BackboneError> {
+        self.up()?;
+        self.inner.command(room, id).await
+    }
+
+    async fn commands(&self, room: &RoomId, wanted: &CommandsWanted) -> Result<CommandPage, BackboneError> {
+        self.up()?;
+        self.inner.commands(room, wanted).await
+    }
+
+    async fn overdue(&self, max: usize) -> Result<Vec<(RoomId, Holder)>, BackboneError> {
+        self.up()?;
+        self.inner.overdue(max).await
+    }
+
+    async fn command_feed(&self, room: &RoomId) -> Result<CommandFeed, BackboneError> {
+        self.up()?;
+        self.inner.command_feed(room).await
     }
 
     async fn subscribe(&self, room: &RoomId) -> Result<Feed, BackboneError> {

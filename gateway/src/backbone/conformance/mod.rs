@@ -120,17 +120,6 @@ macro_rules! conformance_suite {
             who_is_in_a_room_outlives_a_crash,
             instances_that_speak_at_once_lose_nobody,
             entries_of_no_record_take_their_place_in_the_log,
-            age_drops_entries_and_the_newest_stays,
-            bytes_drop_entries_and_the_newest_stays,
-            a_reader_behind_what_was_dropped_is_told,
-            an_answer_outlives_a_crash,
-            a_step_whose_answer_was_lost_can_be_asked_again_after_a_crash,
-            a_store_that_refuses_leaves_nothing_half_done_and_recovers,
-            a_store_put_back_shows_it,
-        );
-    };
-    (commands $make:path) => {
-        conformance_suite!(@cases $make:
             a_book_is_written_only_as_it_was_read,
             a_command_comes_back_as_it_was_stored,
             a_book_holds_what_is_open_and_what_is_asked_for,
@@ -143,6 +132,13 @@ macro_rules! conformance_suite {
             ended_commands_are_forgotten_and_open_ones_stay,
             a_store_put_back_is_not_the_book_that_was_read,
             a_store_that_refuses_keeps_its_books_as_they_were,
+            age_drops_entries_and_the_newest_stays,
+            bytes_drop_entries_and_the_newest_stays,
+            a_reader_behind_what_was_dropped_is_told,
+            an_answer_outlives_a_crash,
+            a_step_whose_answer_was_lost_can_be_asked_again_after_a_crash,
+            a_store_that_refuses_leaves_nothing_half_done_and_recovers,
+            a_store_put_back_shows_it,
         );
     };
     (@cases $make:path: $($case:ident,)+) => {

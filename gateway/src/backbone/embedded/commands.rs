@@ -15,7 +15,7 @@ use tokio::sync::broadcast;
 
 use super::log::{self, damaged};
 use super::state::{State, WriteError};
-use crate::backbone::commands::Forgotten;
+use crate::backbone::commands::over_at;
 use crate::backbone::feed::FEED_ITEMS_MAX;
 use crate::backbone::{
     BookRead, BookVersion, BookWrite, BookWritten, CommandFeed, CommandFeedItem, CommandNews, CommandPage,
@@ -65,7 +65,7 @@ pub(super) fn book(
     read.versions.insert(asked.clone(), version(store, room, asked)?);
     read.book.mark = mark(store, room, asked)?;
     let mut open =
-        store.prepare_cached("SELECT kept FROM commands WHERE room = ?1 AND agent = ?2 AND ended_at IS NULL")?;
+        store.prepare_cached("SELECT kept FROM commands WHERE room = ?1 AND agent = ?2 AND over_at IS NULL")?;
     for command in open.query_map(params![room, column(asked)], |row| kept(row, 0))? {
         let command = command?;
         read.book.commands.insert(command.command.id.clone(), command);
@@ -117,7 +117,7 @@ pub(super) fn page(store: &Connection, room: &RoomId, wanted: &CommandsWanted) -
         only(" AND device = ?", vec![device.as_str().to_owned().into()]);
     }
     match &wanted.state {
-        Some(StateWanted::Open) => only(" AND ended_at IS NULL", Vec::new()),
+        Some(StateWanted::Open) => only(" AND over_at IS NULL", Vec::new()),
         Some(StateWanted::Word(word)) => only(" AND state = ?", vec![word.as_ref().to_owned().into()]),
         None => {}
     }
@@ -155,13 +155,13 @@ pub(super) fn overdue(store: &Connection, now: UnixMicros, max: usize) -> rusqli
 }
 
 /// Drops a slice of what may be forgotten, oldest first; says whether there may be more.
-pub(super) fn forget_slice(store: &Connection, forgotten: Forgotten) -> rusqlite::Result<bool> {
+pub(super) fn forget_slice(store: &Connection, over_before: UnixMicros) -> rusqlite::Result<bool> {
     let dropped = store
         .prepare_cached(
-            "DELETE FROM commands WHERE row IN (SELECT row FROM commands \
-             WHERE ended_at < ?1 AND deadline < ?2 ORDER BY ended_at LIMIT ?3)",
+            "DELETE FROM commands WHERE row IN \
+             (SELECT row FROM commands WHERE over_at < ?1 ORDER BY over_at LIMIT ?2)",
         )?
-        .execute(params![forgotten.ended_before.0, forgotten.deadline_before.0, SLICE_ROWS_MAX])?;
+        .execute(params![over_before.0, SLICE_ROWS_MAX])?;
     Ok(i64::try_from(dropped).is_ok_and(|dropped| dropped == SLICE_ROWS_MAX))
 }
 
@@ -239,13 +239,12 @@ fn is_as_read(store: &Connection, room: i64, write: &BookWrite) -> rusqlite::Res
 
 fn write_command(store: &Connection, room: i64, holder: &Holder, kept: &Kept) -> rusqlite::Result<()> {
     let state = &kept.standing.state;
-    let ended_at = state.outcome().map(|_| kept.since.0);
     store
         .prepare_cached(
-            "INSERT INTO commands (room, id, agent, device, sender, state, accepted_at, deadline, waits, ended_at, kept) \
+            "INSERT INTO commands (room, id, agent, device, sender, state, accepted_at, deadline, waits, over_at, kept) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (room, id) DO UPDATE SET \
              agent = excluded.agent, state = excluded.state, accepted_at = excluded.accepted_at, \
-             waits = excluded.waits, ended_at = excluded.ended_at, kept = excluded.kept",
+             waits = excluded.waits, over_at = excluded.over_at, kept = excluded.kept",
         )?
         .execute(params![
             room,
@@ -257,7 +256,7 @@ fn write_command(store: &Connection, room: i64, holder: &Holder, kept: &Kept) ->
             kept.accepted_at.0,
             kept.command.deadline.0,
             !state.ends_the_wait(),
-            ended_at,
+            over_at(kept).map(|at| at.0),
             kept_command_to_bytes(kept),
         ])
         .map(drop)

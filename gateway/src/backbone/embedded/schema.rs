@@ -9,7 +9,7 @@ pub(super) const APPLICATION_ID: i32 = 0x4c6b_4774;
 ///
 /// `log.bytes_through` sums the bytes of all entries up to and with the row, trimmed ones included: the size of
 /// any stretch of a log is the difference of two rows. `commands.agent` is empty for a device that no agent has
-/// announced; `waits` is 1 until the command has ended or is overdue.
+/// announced; `waits` is 1 until the command has ended or is overdue; `over_at` is null until it has ended.
 /// `shadows.metrics` is described in `shadows.rs`.
 const MIGRATIONS: &[&str] = &[
     "
@@ -82,13 +82,13 @@ CREATE TABLE commands (
     accepted_at INTEGER NOT NULL,
     deadline INTEGER NOT NULL,
     waits INTEGER NOT NULL,
-    ended_at INTEGER,
+    over_at INTEGER,
     kept BLOB NOT NULL,
     UNIQUE (room, id)
 ) STRICT;
-CREATE INDEX commands_open ON commands (room, agent) WHERE ended_at IS NULL;
+CREATE INDEX commands_open ON commands (room, agent) WHERE over_at IS NULL;
 CREATE INDEX commands_waiting ON commands (deadline) WHERE waits;
-CREATE INDEX commands_ended ON commands (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX commands_over ON commands (over_at) WHERE over_at IS NOT NULL;
 CREATE INDEX commands_by_age ON commands (room, accepted_at, id);
 CREATE INDEX commands_by_device ON commands (room, device, accepted_at, id);
 ",

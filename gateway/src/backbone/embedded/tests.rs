@@ -128,4 +128,3 @@ pub(super) fn refused(result: Result<EmbeddedBackbone, OpenError>) -> OpenError 
 }
 
 conformance_suite!(FileWorld::make);
-conformance_suite!(commands FileWorld::make);

@@ -17,7 +17,7 @@ use super::commands;
 use super::retention::{self, Horizon};
 use super::state::{OpenRequest, State, StepRequest, WriteError};
 use super::store::{FileId, Folder, FolderLock, meaning};
-use crate::backbone::commands::Forgotten;
+use crate::backbone::commands::forgotten_before;
 use crate::backbone::{
     BackboneError, BookWrite, BookWritten, Clock, CommandFeed, Feed, Health, NewEntry, Opened, Retention, Stepped,
 };
@@ -336,7 +336,7 @@ impl Writer {
             more |= retention::trim_slice(&self.store, room, horizon)?;
         }
         if let Some(kept_for) = self.retention.commands {
-            more |= commands::forget_slice(&self.store, Forgotten::new((self.clock)(), kept_for))?;
+            more |= commands::forget_slice(&self.store, forgotten_before((self.clock)(), kept_for))?;
         }
         Ok(more)
     }

@@ -27,7 +27,7 @@ pub(super) struct Seen {
 }
 
 impl RedisBackbone {
-    pub(super) async fn book(&self, keys: &RoomKeys) -> Result<Seen, BackboneError> {
+    pub(super) async fn attendance(&self, keys: &RoomKeys) -> Result<Seen, BackboneError> {
         let asked = [cmd("GET").arg(keys.attendance()).take(), cmd("TIME")];
         let answers: Vec<Value> = self.shared.nodes.ask(keys, &asked).await?;
         let damaged = |what: &str| BackboneError::Damaged { what: what.to_owned() };
@@ -91,7 +91,7 @@ impl RedisBackbone {
         change: impl Fn(&mut Seen) -> Vec<PreparedEntry>,
     ) -> Result<(), BackboneError> {
         for _ in 0..TRIES {
-            let mut seen = self.book(keys).await?;
+            let mut seen = self.attendance(keys).await?;
             let before = seen.book.clone();
             let entries = change(&mut seen);
             if seen.book == before {

@@ -188,6 +188,105 @@ local function turn(keys, args)
   return 'done'
 end
 
+-- What a book of commands says, and what is known of others by name. `agent` is '' for the devices that no agent has
+-- announced. Only reads.
+-- KEYS: books, commands, open. ARGV: agent, ids.
+-- Says Redis's time, the books that were looked at as pairs of agent and what is stored, and the commands found.
+local function read_book(keys, args)
+  local agent, ids, named = args[1], {}, {}
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', keys[3], '[' .. agent .. '\0', '(' .. agent .. '\1')) do
+    local id = string.sub(member, #agent + 2)
+    ids[#ids + 1], named[id] = id, true
+  end
+  for at = 2, #args do
+    if not named[args[at]] then ids[#ids + 1], named[args[at]] = args[at], true end
+  end
+  local books, found, seen = { agent, redis.call('HGET', keys[1], agent) or '' }, {}, { [agent] = true }
+  for first = 1, #ids, UNPACKED_MAX do
+    local some = redis.call('HMGET', keys[2], unpack(ids, first, math.min(first + UNPACKED_MAX - 1, #ids)))
+    for at = 1, math.min(UNPACKED_MAX, #ids - first + 1) do
+      if some[at] then
+        found[#found + 1] = some[at]
+        local holder = string.sub(some[at], 3, 2 + struct.unpack('>I2', some[at]))
+        if not seen[holder] then
+          seen[holder] = true
+          books[#books + 1], books[#books + 2] = holder, redis.call('HGET', keys[1], holder) or ''
+        end
+      end
+    end
+  end
+  local time = redis.call('TIME')
+  return { time[1], time[2], books, found }
+end
+
+-- Writes what became of books, if they are as they were read, with the entries that tell of it.
+-- KEYS: head, log, books, commands, open, waits, history, over. ARGV: count of books, of each its agent and the version
+-- read; the new version, whose mark is written ('' for nobody's), the mark; count of commands, of each its id, agent,
+-- bytes, when it was accepted, its deadline while it waits or '', when it was over or ''; the entries; the channel of
+-- commands, what it carries ('' for nothing).
+-- Sorted sets have a member without a name, so that all keys are there from the first write on.
+local function write_book(keys, args)
+  local at, read, agents = 2, {}, {}
+  for _ = 1, tonumber(args[1]) do
+    local stored = redis.call('HGET', keys[3], args[at]) or ''
+    if string.sub(stored, 1, 8) ~= args[at + 1] then return 'changed' end
+    agents[#agents + 1], read[args[at]] = args[at], stored
+    at = at + 2
+  end
+  local version, marked, mark, count, first = args[at], args[at + 1], args[at + 2], tonumber(args[at + 3]), at + 4
+  local left = {}
+  for each = 0, count - 1 do
+    local stored = redis.call('HGET', keys[4], args[first + 6 * each])
+    if stored then
+      local agent = string.sub(stored, 3, 2 + struct.unpack('>I2', stored))
+      if not read[agent] then return 'changed' end
+      left[each] = agent
+    end
+  end
+
+  local rest = first + 6 * count
+  append(keys[1], keys[2], args, rest)
+  for _, agent in ipairs(agents) do
+    local kept = agent ~= '' and agent == marked and mark or string.sub(read[agent], 9)
+    redis.call('HSET', keys[3], agent, version .. kept)
+  end
+  redis.call('ZADD', keys[5], 0, '')
+  redis.call('ZADD', keys[6], '+inf', '')
+  redis.call('ZADD', keys[8], '+inf', '')
+  for each = 0, count - 1 do
+    at = first + 6 * each
+    local id, agent, deadline, over = args[at], args[at + 1], args[at + 4], args[at + 5]
+    local member = agent .. '\0' .. id
+    if left[each] and left[each] ~= agent then
+      redis.call('ZREM', keys[5], left[each] .. '\0' .. id)
+      redis.call('ZREM', keys[6], left[each] .. '\0' .. id)
+    end
+    redis.call('HSET', keys[4], id, struct.pack('>I2', #agent) .. agent .. args[at + 2])
+    redis.call('ZADD', keys[7], args[at + 3], id)
+    if over == '' then
+      redis.call('ZADD', keys[5], 0, member)
+      redis.call('ZREM', keys[8], id)
+    else
+      redis.call('ZREM', keys[5], member)
+      redis.call('ZADD', keys[8], over, id)
+    end
+    if deadline == '' then redis.call('ZREM', keys[6], member) else redis.call('ZADD', keys[6], deadline, member) end
+  end
+  if args[rest + 7] ~= '' then redis.call('SPUBLISH', args[rest + 6], args[rest + 7]) end
+  return 'done'
+end
+
+-- Forgets commands that were over before. KEYS: commands, history, over. ARGV: horizon (µs), most at once.
+-- Says whether there may be more.
+local function forget(keys, args)
+  local ids = redis.call('ZRANGEBYSCORE', keys[3], '-inf', '(' .. args[1], 'LIMIT', 0, args[2])
+  if #ids == 0 then return 0 end
+  redis.call('HDEL', keys[1], unpack(ids))
+  redis.call('ZREM', keys[2], unpack(ids))
+  redis.call('ZREM', keys[3], unpack(ids))
+  return #ids < tonumber(args[2]) and 0 or 1
+end
+
 -- Drops the oldest steps of a log that are too old or too much; the newest stays.
 -- KEYS: head, log. ARGV: horizon (µs, '' for none), most bytes ('' for any), most steps at once.
 -- Says whether there may be more to drop. Looks at no more steps than it drops, and one.
@@ -218,5 +317,8 @@ end
 redis.register_function('@LIBRARY@_open', open)
 redis.register_function('@LIBRARY@_step', step)
 redis.register_function('@LIBRARY@_turn', turn)
+redis.register_function { function_name = '@LIBRARY@_read_book', callback = read_book, flags = { 'no-writes' } }
+redis.register_function('@LIBRARY@_write_book', write_book)
 -- A store without memory must be able to make room.
 redis.register_function { function_name = '@LIBRARY@_trim', callback = trim, flags = { 'allow-oom' } }
+redis.register_function { function_name = '@LIBRARY@_forget', callback = forget, flags = { 'allow-oom' } }

@@ -11,13 +11,21 @@
 //! | `…:described` | hash | by device: order of its description, its tags |
 //! | `…:descriptions` | hash | by device: what it was last described as |
 //! | `…:attendance` | string | who is in the room |
+//! | `…:books` | hash | by agent, or `` for devices that none has announced: version, mark |
+//! | `…:commands` | hash | by id: the agent in whose book it stands, and the command |
+//! | `…:open` | sorted set | agent and id of each command that has not ended |
+//! | `…:waits` | sorted set | the same of those that are not overdue, by deadline |
+//! | `…:history` | sorted set | ids by when they were accepted |
+//! | `…:over` | sorted set | ids of those that have ended, by when they and their deadline were over |
+//! | `…:told` | sharded channel | what changes in books |
 //! | `…:live` | sharded channel | each step's entries, as they are in the log |
 //! | `lockgate:{instances}:urls` | hash | of no room: by instance, until when it is there, what it serves, where it is reached |
+//! | `lockgate:{instances}:waits` | sorted set | of no room: rooms in which commands wait, by the earliest deadline that is known |
 
 use std::fmt;
 
-use lockgate_proto::ids::{DeviceName, RoomId};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use lockgate_proto::ids::{DeviceName, RoomId, Site, Tenant};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::slots_logic::slot_of;
 
@@ -27,6 +35,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 const ATTENDANCE: &str = ":attendance";
 const LOG: &str = ":log";
 const HEAD: &str = ":head";
+const WAITS: &str = ":waits";
 
 /// What the keys of all rooms' logs look like.
 pub(super) fn log_keys() -> String {
@@ -36,6 +45,11 @@ pub(super) fn log_keys() -> String {
 /// What the keys of all rooms' books look like.
 pub(super) fn attendance_keys() -> String {
     format!("lockgate:{{*}}{ATTENDANCE}")
+}
+
+/// What the keys of all rooms' waiting commands look like. A room's tag has a colon.
+pub(super) fn waits_keys() -> String {
+    format!("lockgate:{{*:*}}{WAITS}")
 }
 
 /// Tags that are tried for [`probe`]; a node has one slot of some hundred at least.
@@ -86,6 +100,18 @@ impl RoomKeys {
         RoomKeys::of(book, ATTENDANCE)
     }
 
+    /// Those of the room that has these waiting commands.
+    pub(super) fn of_waits(waits: &str) -> Option<RoomKeys> {
+        RoomKeys::of(waits, WAITS)
+    }
+
+    /// Whose they are.
+    pub(super) fn room(&self) -> Option<RoomId> {
+        let (tenant, site) = self.prefix.strip_prefix("lockgate:{")?.strip_suffix('}')?.split_once(':')?;
+        let name = |part: &str| percent_decode_str(part).decode_utf8().ok().map(std::borrow::Cow::into_owned);
+        Some(RoomId { tenant: Tenant::new(name(tenant)?).ok()?, site: Site::new(name(site)?).ok()? })
+    }
+
     fn of(key: &str, suffix: &str) -> Option<RoomKeys> {
         let tag = key.strip_suffix(suffix)?.strip_prefix("lockgate:{")?.strip_suffix('}')?;
         Some(RoomKeys::tagged(tag))
@@ -132,6 +158,34 @@ impl RoomKeys {
         format!("{}:urls", self.prefix)
     }
 
+    pub(super) fn books(&self) -> String {
+        format!("{}:books", self.prefix)
+    }
+
+    pub(super) fn commands(&self) -> String {
+        format!("{}:commands", self.prefix)
+    }
+
+    pub(super) fn open(&self) -> String {
+        format!("{}:open", self.prefix)
+    }
+
+    pub(super) fn history(&self) -> String {
+        format!("{}:history", self.prefix)
+    }
+
+    pub(super) fn over(&self) -> String {
+        format!("{}:over", self.prefix)
+    }
+
+    pub(super) fn told(&self) -> String {
+        format!("{}:told", self.prefix)
+    }
+
+    pub(super) fn waits(&self) -> String {
+        format!("{}{WAITS}", self.prefix)
+    }
+
     pub(super) fn live(&self) -> String {
         format!("{}:live", self.prefix)
     }
@@ -152,6 +206,9 @@ mod tests {
         assert_eq!(room("a}:b", "Werk Süd").log(), "lockgate:{a%7D%3Ab:Werk%20S%C3%BCd}:log");
         assert_ne!(room("a:b", "c"), room("a", "b:c"));
         let strange = room("a}:b", "Werk Süd");
+        assert_eq!(RoomKeys::of_waits(&strange.waits()), Some(strange.clone()));
+        assert_eq!(strange.room().unwrap().to_string(), "a}:b/Werk Süd");
+        assert_eq!(RoomKeys::of_no_room().room(), None);
         assert_eq!(RoomKeys::of_log(&strange.log()), Some(strange));
         assert_eq!(RoomKeys::of_log("lockgate:{acme:plant}:head"), None);
         let device = DeviceName::new("pump 1").unwrap();

@@ -21,6 +21,9 @@ pub(super) enum Function {
     Step,
     Turn,
     Trim,
+    ReadBook,
+    WriteBook,
+    Forget,
 }
 
 impl Library {
@@ -41,6 +44,9 @@ impl Library {
             Function::Step => "step",
             Function::Turn => "turn",
             Function::Trim => "trim",
+            Function::ReadBook => "read_book",
+            Function::WriteBook => "write_book",
+            Function::Forget => "forget",
         };
         format!("{}_{word}", self.name)
     }

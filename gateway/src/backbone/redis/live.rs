@@ -22,8 +22,9 @@ use super::keys::RoomKeys;
 use super::lane::Call;
 use super::line::{Line, is_of_store, meaning, read};
 use super::log::head_from;
+use super::news_logic;
 use crate::backbone::feed::{FEED_ITEMS_MAX, FeedItem};
-use crate::backbone::{BackboneError, LoggedEntry};
+use crate::backbone::{BackboneError, CommandFeedItem, LoggedEntry};
 
 /// LIMIT: messages that wait for the task; those beyond are dropped, and every reader looks into the log.
 const PUSHES_MAX: usize = 1_024;
@@ -34,10 +35,15 @@ pub(super) const REQUESTS_MAX: usize = 64;
 /// A room in which nothing has come for so long is compared with the head of its log.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Who is answered, with what comes from now on.
+type Reply<T> = oneshot::Sender<Result<broadcast::Receiver<T>, NoFeed>>;
+
 /// Asks for what a room says from now on.
-pub(super) struct Listen {
-    pub(super) keys: RoomKeys,
-    pub(super) reply: oneshot::Sender<Result<broadcast::Receiver<FeedItem>, NoFeed>>,
+pub(super) enum Listen {
+    /// Its entries.
+    ToEntries { keys: RoomKeys, reply: Reply<FeedItem> },
+    /// What changes in its books of commands.
+    ToCommands { keys: RoomKeys, reply: Reply<CommandFeedItem> },
 }
 
 /// Why there is no feed.
@@ -63,6 +69,8 @@ pub(super) struct Live {
     link: Option<LiveLink>,
     /// By channel. INVARIANT: all of them are subscribed on `link`.
     rooms: HashMap<String, Listened>,
+    /// The same of commands. What is lost there is found in the books, sooner or later.
+    commands: HashMap<String, broadcast::Sender<CommandFeedItem>>,
     /// Channels that were left, until Redis says so.
     left: Vec<String>,
 }
@@ -95,7 +103,15 @@ struct Listened {
 
 impl Live {
     pub(super) fn new(connector: Arc<Connector>, line: Arc<Line>, requests: mpsc::Receiver<Listen>) -> Live {
-        Live { connector, line, requests, link: None, rooms: HashMap::new(), left: Vec::new() }
+        Live {
+            connector,
+            line,
+            requests,
+            link: None,
+            rooms: HashMap::new(),
+            commands: HashMap::new(),
+            left: Vec::new(),
+        }
     }
 
     /// Serves feeds until the gateway stops or nobody can ask for one any more.
@@ -112,9 +128,10 @@ impl Live {
                 _ = look.tick() => self.look().await,
                 // CANCEL-SAFE: a request that was not returned is still in the channel.
                 request = self.requests.recv() => match request {
-                    Some(Listen { keys, reply }) => {
-                        // Who no longer waits for the feed has left by dropping it.
-                        drop(reply.send(self.listen(keys).await));
+                    // Who no longer waits for the feed has left by dropping it.
+                    Some(Listen::ToEntries { keys, reply }) => drop(reply.send(self.listen(keys).await)),
+                    Some(Listen::ToCommands { keys, reply }) => {
+                        drop(reply.send(self.listen_to_commands(&keys).await));
                     }
                     None => return,
                 },
@@ -127,20 +144,35 @@ impl Live {
         if let Some(listened) = self.rooms.get(&channel) {
             return Ok(listened.items.subscribe());
         }
-        match self.command("SSUBSCRIBE", &channel).await? {
-            Ok(()) => {}
-            Err(error) if is_of_store(&error) => {
-                self.disconnect();
-                return Err(NoFeed::Refused(error));
-            }
-            // Of this room alone: it is another node's.
-            Err(error) => return Err(NoFeed::Refused(error)),
-        }
+        self.subscribe(&channel).await?;
         // Read after the subscription stands: what is not behind this position comes through it.
         let last = self.heads(&[keys.head()]).await?.pop().flatten().unwrap_or(Position::START);
         let (items, receiver) = broadcast::channel(FEED_ITEMS_MAX);
         self.rooms.insert(channel, Listened { keys, items, last, silent: true });
         Ok(receiver)
+    }
+
+    async fn listen_to_commands(&mut self, keys: &RoomKeys) -> Result<broadcast::Receiver<CommandFeedItem>, NoFeed> {
+        let channel = keys.told();
+        if let Some(items) = self.commands.get(&channel) {
+            return Ok(items.subscribe());
+        }
+        self.subscribe(&channel).await?;
+        let (items, receiver) = broadcast::channel(FEED_ITEMS_MAX);
+        self.commands.insert(channel, items);
+        Ok(receiver)
+    }
+
+    async fn subscribe(&mut self, channel: &str) -> Result<(), NoFeed> {
+        match self.command("SSUBSCRIBE", channel).await? {
+            Ok(()) => Ok(()),
+            Err(error) if is_of_store(&error) => {
+                self.disconnect();
+                Err(NoFeed::Refused(error))
+            }
+            // Of this room alone: it is another node's.
+            Err(error) => Err(NoFeed::Refused(error)),
+        }
     }
 
     async fn command(&mut self, name: &str, channel: &str) -> Result<Result<(), RedisError>, BackboneError> {
@@ -156,6 +188,7 @@ impl Live {
     fn disconnect(&mut self) {
         self.link = None;
         self.rooms.clear();
+        self.commands.clear();
         self.left.clear();
     }
 
@@ -168,6 +201,7 @@ impl Live {
         if dropped.messages.swap(false, Ordering::Relaxed) {
             debug!("More came from Redis than could be taken; rooms look into their logs.");
             self.rooms.values().for_each(Listened::hole);
+            self.commands.values().for_each(|items| tell(items, CommandFeedItem::Lagged));
         }
         match push.kind {
             PushKind::SMessage => self.message(push.data),
@@ -177,7 +211,10 @@ impl Live {
                 let Some(channel) = push.data.first().and_then(text) else { return };
                 match self.left.iter().position(|left| left == channel) {
                     Some(at) => drop(self.left.swap_remove(at)),
-                    None => drop(self.rooms.remove(channel)),
+                    None => {
+                        self.rooms.remove(channel);
+                        self.commands.remove(channel);
+                    }
                 }
             }
             _ => {}
@@ -186,11 +223,21 @@ impl Live {
 
     fn message(&mut self, data: Vec<Value>) {
         let [channel, Value::BulkString(block)] = <[Value; 2]>::try_from(data).unwrap_or_default() else { return };
-        let Some(listened) = text(&channel).and_then(|channel| self.rooms.get_mut(channel)) else { return };
+        let Some(channel) = text(&channel) else { return };
+        if let Some(items) = self.commands.get(channel) {
+            return match news_logic::decode(Bytes::from(block)) {
+                Ok(news) => tell(items, CommandFeedItem::News(news.into())),
+                Err(error) => {
+                    warn!(channel, %error, "What came on the channel of a room's commands is not ours; looking into the books.");
+                    tell(items, CommandFeedItem::Lagged);
+                }
+            };
+        }
+        let Some(listened) = self.rooms.get_mut(channel) else { return };
         match decode(Bytes::from(block)) {
             Ok(entries) => listened.entries(entries),
             Err(error) => {
-                warn!(channel = text(&channel), %error, "What came on a room's channel is not ours; looking into the log.");
+                warn!(channel, %error, "What came on a room's channel is not ours; looking into the log.");
                 listened.hole();
             }
         }
@@ -199,7 +246,8 @@ impl Live {
     /// Leaves rooms in which nobody listens, and finds out what did not come.
     async fn look(&mut self) {
         let left = self.rooms.extract_if(|_, room| room.items.receiver_count() == 0).map(|(channel, _)| channel);
-        for channel in left.collect::<Vec<_>>() {
+        let commands = self.commands.extract_if(|_, items| items.receiver_count() == 0).map(|(channel, _)| channel);
+        for channel in left.chain(commands).collect::<Vec<_>>() {
             match self.command("SUNSUBSCRIBE", &channel).await {
                 // Its echo is still to come, and is not to end a feed that was asked for meanwhile.
                 Ok(Ok(())) => self.left.push(channel),
@@ -295,8 +343,12 @@ impl Listened {
 
     /// That nobody listens any more is found at the next look.
     fn tell(&self, item: FeedItem) {
-        let _listeners = self.items.send(item).unwrap_or_default();
+        tell(&self.items, item);
     }
+}
+
+fn tell<T>(items: &broadcast::Sender<T>, item: T) {
+    let _listeners = items.send(item).unwrap_or_default();
 }
 
 /// The next push; waits for ever where there is no connection. `None`: the connection is gone.

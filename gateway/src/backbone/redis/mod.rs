@@ -12,6 +12,7 @@
 
 mod attendance;
 mod block_logic;
+mod commands;
 mod connector;
 mod descriptions;
 mod fitness_logic;
@@ -22,6 +23,7 @@ mod library;
 mod line;
 mod live;
 mod log;
+mod news_logic;
 mod nodes;
 mod options;
 mod shadows;
@@ -37,6 +39,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lockgate_proto::attendance::{Present, Sheet};
+use lockgate_proto::command::{CommandId, Kept};
 use lockgate_proto::description::Description;
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId, SessionId};
 use lockgate_proto::ledger::Ledger;
@@ -45,14 +48,16 @@ use lockgate_proto::seq::Epoch;
 use lockgate_runtime::Supervisor;
 use redis::{Cmd, Value, cmd};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::crowds::Crowds;
 use super::prepare::PreparedEntry;
 use super::stamps::Stamps;
 use super::{
-    Backbone, BackboneError, DeviceShadow, DeviceSummary, Feed, Health, Instance, LogRead, LoggedEntry, NewEntry,
-    Opened, ReadLimit, Snapshot, Step, Stepped,
+    Backbone, BackboneError, BookRead, BookWrite, BookWritten, CommandFeed, CommandPage, CommandsWanted, DeviceShadow,
+    DeviceSummary, Feed, Health, Holder, Instance, LogRead, LoggedEntry, NewEntry, Opened, ReadLimit, Snapshot, Step,
+    Stepped,
 };
 use crate::metrics::Counter;
 use connector::Settings;
@@ -91,6 +96,8 @@ struct Shared {
     /// Held for a look.
     crowds: Mutex<Crowds>,
     upkeep: Upkeep,
+    /// When rooms in which commands wait were last searched for; held for a look.
+    searched: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl RedisBackbone {
@@ -116,6 +123,7 @@ impl RedisBackbone {
             devices_per_room_max: options.devices_per_room_max,
             crowds: Mutex::new(Crowds::new(options.devices_per_room_max)),
             upkeep,
+            searched: tokio::sync::Mutex::default(),
         };
         Ok(RedisBackbone { shared: Arc::new(shared) })
     }
@@ -351,11 +359,35 @@ impl Backbone for RedisBackbone {
     }
 
     async fn present(&self, room: &RoomId) -> Result<Vec<Present>, BackboneError> {
-        Ok(self.book(&RoomKeys::new(room)).await?.book.present())
+        Ok(self.attendance(&RoomKeys::new(room)).await?.book.present())
     }
 
     async fn expire_attendance(&self) -> Result<(), BackboneError> {
         self.expire_all_attendance().await
+    }
+
+    async fn book(&self, room: &RoomId, holder: &Holder, ids: &[CommandId]) -> Result<BookRead, BackboneError> {
+        self.read_book(&RoomKeys::new(room), holder, ids).await
+    }
+
+    async fn write_book(&self, room: &RoomId, write: &BookWrite) -> Result<BookWritten, BackboneError> {
+        self.write_books(&RoomKeys::new(room), write).await
+    }
+
+    async fn command(&self, room: &RoomId, id: &CommandId) -> Result<Option<Kept>, BackboneError> {
+        self.read_command(&RoomKeys::new(room), id).await
+    }
+
+    async fn commands(&self, room: &RoomId, wanted: &CommandsWanted) -> Result<CommandPage, BackboneError> {
+        self.read_history(&RoomKeys::new(room), wanted).await
+    }
+
+    async fn overdue(&self, max: usize) -> Result<Vec<(RoomId, Holder)>, BackboneError> {
+        self.find_overdue(max).await
+    }
+
+    async fn command_feed(&self, room: &RoomId) -> Result<CommandFeed, BackboneError> {
+        Ok(CommandFeed::new(self.shared.nodes.listen_to_commands(&RoomKeys::new(room)).await?))
     }
 
     async fn announce(&self, instance: &Instance, lease: Duration) -> Result<(), BackboneError> {

@@ -22,8 +22,8 @@ use super::library::Library;
 use super::line::{HealthBoard, Line, meaning, read};
 use super::live::{self, Listen, Live, NoFeed};
 use super::slots_logic::{NodeName, Redirect, SLOTS, SlotRange, redirect};
-use crate::backbone::BackboneError;
 use crate::backbone::feed::FeedItem;
+use crate::backbone::{BackboneError, CommandFeedItem};
 
 /// More connections than this for writing gain nothing: Redis does one thing at a time.
 const LANES: usize = 4;
@@ -171,12 +171,28 @@ impl Nodes {
 
     /// What a room says from now on.
     pub(super) async fn listen(&self, keys: &RoomKeys) -> Result<broadcast::Receiver<FeedItem>, BackboneError> {
+        self.ask_to_listen(keys, |reply| Listen::ToEntries { keys: keys.clone(), reply }).await
+    }
+
+    /// What changes in a room's books from now on.
+    pub(super) async fn listen_to_commands(
+        &self,
+        keys: &RoomKeys,
+    ) -> Result<broadcast::Receiver<CommandFeedItem>, BackboneError> {
+        self.ask_to_listen(keys, |reply| Listen::ToCommands { keys: keys.clone(), reply }).await
+    }
+
+    async fn ask_to_listen<T>(
+        &self,
+        keys: &RoomKeys,
+        listen: impl Fn(oneshot::Sender<Result<T, NoFeed>>) -> Listen,
+    ) -> Result<T, BackboneError> {
         let stopped = || BackboneError::Unavailable { reason: "the gateway stops".to_owned() };
         let mut to = None;
         for _ in 0..REDIRECTS_MAX {
             let (node, _) = self.find(keys, to.take())?;
             let (reply, answer) = oneshot::channel();
-            node.live.send(Listen { keys: keys.clone(), reply }).await.map_err(|_| stopped())?;
+            node.live.send(listen(reply)).await.map_err(|_| stopped())?;
             match answer.await.map_err(|_| stopped())? {
                 Ok(items) => return Ok(items),
                 Err(NoFeed::Backbone(error)) => return Err(self.lost(error).await),

@@ -73,8 +73,8 @@ impl RedisWorld {
 /// By Redis's own clock, which nobody can move.
 async fn pass(backbone: &RedisBackbone, span: Duration) {
     let keys = RoomKeys::new(&room("clock"));
-    let begun = backbone.book(&keys).await.unwrap().now;
-    while backbone.book(&keys).await.unwrap().now.0 - begun.0 < i64::try_from(span.as_micros()).unwrap() {
+    let begun = backbone.attendance(&keys).await.unwrap().now;
+    while backbone.attendance(&keys).await.unwrap().now.0 - begun.0 < i64::try_from(span.as_micros()).unwrap() {
         tokio::task::yield_now().await;
     }
 }

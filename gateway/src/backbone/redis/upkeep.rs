@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use redis::cmd;
+use redis::{Cmd, cmd};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -15,6 +15,7 @@ use super::library::Function;
 use super::line::{HealthBoard, Line, is_function_missing, is_of_store, meaning, read};
 use super::nodes::{Map, Node, Nodes};
 use super::options::RedisOptions;
+use crate::backbone::commands::forgotten_before;
 use crate::backbone::{BackboneError, Clock, Retention};
 
 /// Redis is asked so often what it is like, and to take a write.
@@ -25,6 +26,9 @@ const PROBE_LIFE_SECONDS: u64 = 60;
 
 /// Steps of a log that one call drops; others have their turn between two.
 const SLICE_STEPS: usize = 32;
+
+/// Commands that one call forgets.
+const SLICE_COMMANDS: usize = 256;
 
 /// Keys that one round trip of a search passes by.
 const SEARCH_STRIDE: usize = 1_000;
@@ -109,14 +113,25 @@ impl Upkeep {
         let age = self.retention.age.map(|age| i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
         let horizon = age.map(|age| (self.clock)().offset_by(age.saturating_neg()).0.to_string());
         let most = self.retention.room_bytes_max.map(|bytes| bytes.to_string());
+        let name = |function| self.nodes.library().name_of(function);
+        let mut trim = cmd("FCALL");
+        trim.arg(name(Function::Trim)).arg(2).arg(keys.head()).arg(log);
+        trim.arg(horizon.as_deref().unwrap_or("")).arg(most.as_deref().unwrap_or("")).arg(SLICE_STEPS);
+        self.repeat(&keys, &trim).await?;
+        let Some(kept_for) = self.retention.commands else { return Ok(()) };
+        let mut forget = cmd("FCALL");
+        forget.arg(name(Function::Forget)).arg(3).arg(keys.commands()).arg(keys.history()).arg(keys.over());
+        forget.arg(forgotten_before((self.clock)(), kept_for).0).arg(SLICE_COMMANDS);
+        self.repeat(&keys, &forget).await
+    }
+
+    /// Calls a function until it says that there is nothing more to do.
+    async fn repeat(&self, keys: &RoomKeys, call: &Cmd) -> Result<(), BackboneError> {
         loop {
-            let mut call = cmd("FCALL");
-            call.arg(self.nodes.library().name_of(Function::Trim)).arg(2).arg(keys.head()).arg(log);
-            call.arg(horizon.as_deref().unwrap_or("")).arg(most.as_deref().unwrap_or("")).arg(SLICE_STEPS);
-            let mut answer = self.nodes.follow(&keys, &call, None).await?;
+            let mut answer = self.nodes.follow(keys, call, None).await?;
             if answer.as_ref().is_err_and(is_function_missing) {
-                self.nodes.load_functions(&keys).await?;
-                answer = self.nodes.follow(&keys, &call, None).await?;
+                self.nodes.load_functions(keys).await?;
+                answer = self.nodes.follow(keys, call, None).await?;
             }
             if read::<u32>(answer)? == 0 {
                 return Ok(());
