@@ -65,7 +65,7 @@ pub(super) struct Applied {
 }
 
 /// Does all the works, one after the other.
-pub(super) fn apply(read: BookRead, holder: &Holder, works: &[Work]) -> Applied {
+pub(super) fn apply(read: &BookRead, holder: &Holder, works: &[Work]) -> Applied {
     let mut desk = Transition {
         now: read.now,
         holder,
@@ -75,7 +75,7 @@ pub(super) fn apply(read: BookRead, holder: &Holder, works: &[Work]) -> Applied 
         says_stored: false,
     };
     let done = works.iter().map(|work| desk.one(work)).collect();
-    Applied { write: desk.write(&read), done }
+    Applied { write: desk.write(read), done }
 }
 
 struct Transition<'a> {

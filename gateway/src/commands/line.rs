@@ -128,7 +128,7 @@ impl Line {
         let ids: Vec<_> = works.iter().flat_map(Work::ids).collect();
         for attempt in 0..ATTEMPTS_MAX {
             let read = backbone.book(&self.room, &self.holder, &ids).await?;
-            let Applied { write, done } = apply(read, &self.holder, works);
+            let Applied { write, done } = apply(&read, &self.holder, works);
             let Some(write) = write else { return Ok(done) };
             match backbone.write_book(&self.room, &write).await? {
                 BookWritten::Done => {

@@ -83,7 +83,7 @@ impl Scene {
         let journal = JournalMark { id: JournalId(7), boot: BootId(1), length: 0, forgotten: 0 };
         let heard = self.desk.ask(agent, Ask::Hello { session, journal }).await.unwrap();
         let CourierInput::Heard(heard) = heard else { panic!("{heard:?}") };
-        let wish = HandOver { session, heard: heard.through, have: Default::default(), max: 16 };
+        let wish = HandOver { session, heard: heard.through, have: std::collections::BTreeSet::new(), max: 16 };
         let orders = self.desk.ask(agent, Ask::HandOver(wish)).await.unwrap();
         let CourierInput::HandedOver(orders) = orders else { panic!("{orders:?}") };
         orders.into_iter().map(|order| order.command.id.to_string()).collect()
@@ -239,9 +239,8 @@ async fn who_follows_hears_of_all_that_comes_after_and_sessions_are_nudged() {
         match next(&mut follow).await {
             // It began to follow only after the command was stored; then it asks.
             Followed::Lagged if scene.desk.get(&room("plant"), &command("b").id).await.unwrap().is_some() => break,
-            Followed::Lagged => {}
             Followed::Update(update) if update.id == command("b").id => break,
-            Followed::Update(_) => {}
+            Followed::Lagged | Followed::Update(_) => {}
         }
     }
 }

@@ -221,8 +221,9 @@ impl Shell<'_> {
                 return Ok(());
             }
             Input::ErrandDue => {
-                let due = self.errand.as_mut().map(|errand| errand.due());
-                due.into_iter().for_each(|news| self.errand_news(news));
+                if let Some(due) = self.errand.as_mut().map(|errand| errand.due()) {
+                    self.errand_news(due);
+                }
                 return Ok(());
             }
             Input::Frame(frame) => match read(frame) {

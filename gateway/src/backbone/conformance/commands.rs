@@ -29,7 +29,7 @@ fn id(text: &str) -> CommandId {
 }
 
 fn holder(name: &str) -> Holder {
-    Some(AgentName::new(name).unwrap())
+    AgentName::new(name).ok()
 }
 
 fn command(text: &str, deadline: UnixMicros) -> Command {
@@ -70,7 +70,9 @@ fn changed(read: &BookRead, whose: &Holder, change: impl FnOnce(&mut BookRead) -
 
 fn accepting(read: &BookRead, whose: &Holder, new: &[Command]) -> BookWrite {
     changed(read, whose, |read| {
-        new.iter().for_each(|command| drop(read.book.accept(read.now, command.clone(), whose.is_some()).unwrap()));
+        for command in new {
+            read.book.accept(read.now, command.clone(), whose.is_some()).unwrap();
+        }
         new.iter().map(|command| read.book.commands[&command.id].clone()).collect()
     })
 }

@@ -209,12 +209,11 @@ impl Live {
             // Unasked, when the channel has moved to another node.
             PushKind::SUnsubscribe => {
                 let Some(channel) = push.data.first().and_then(text) else { return };
-                match self.left.iter().position(|left| left == channel) {
-                    Some(at) => drop(self.left.swap_remove(at)),
-                    None => {
-                        self.rooms.remove(channel);
-                        self.commands.remove(channel);
-                    }
+                if let Some(at) = self.left.iter().position(|left| left == channel) {
+                    self.left.swap_remove(at);
+                } else {
+                    self.rooms.remove(channel);
+                    self.commands.remove(channel);
                 }
             }
             _ => {}
