@@ -1,6 +1,7 @@
 //! One module per promise; each tries to break it with real processes, brokers and ports.
 
 mod captures;
+mod commands;
 mod disk;
 mod exactly_once;
 mod failover;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 
+use crate::orders::Person;
 use crate::program::{Program, ours};
 use crate::wait;
 
@@ -174,6 +175,11 @@ impl Gateway {
     /// A token for a person of this name who may read all.
     pub fn token_of(&self, user: &str) -> Result<String> {
         self.token(&["user", user])
+    }
+
+    /// A person of this name who may read all and send to all; at this URL, or at several.
+    pub fn sender(&self, user: &str, url: &str) -> Result<Person> {
+        Ok(Person { url: url.to_owned(), token: self.token(&["user", user, "--send"])? })
     }
 
     /// A token for an agent of the tests' site.

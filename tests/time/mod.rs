@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use lockgate_tests::account::samples;
 use lockgate_tests::agent::{Agent, AgentPlan};
 use lockgate_tests::devices::{Devices, Fleet};
+use lockgate_tests::faketime::{fake_clock, set_clock};
 use lockgate_tests::gateway::Gateway;
 use lockgate_tests::proxy::Proxy;
 use lockgate_tests::wait;
@@ -55,11 +56,7 @@ impl World {
         plan.sources.push_str("\n[health]\ninterval = \"1s\"\n");
         let mut agent = Agent::prepare(path, &plan)?;
         let file = path.join("clock");
-        set_clock(&file, clock)?;
-        agent.set_environment("LD_PRELOAD", &libfaketime()?.display().to_string());
-        agent.set_environment("FAKETIME_TIMESTAMP_FILE", &file.display().to_string());
-        agent.set_environment("FAKETIME_NO_CACHE", "1");
-        agent.set_environment("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        fake_clock(&mut agent, &file, clock)?;
         agent.restart()?;
         Ok(World { _folder: folder, clock: file, proxy, devices, agent, watch, _gateway: gateway })
     }
@@ -104,19 +101,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-fn set_clock(file: &Path, clock: &str) -> Result<()> {
-    // Replaced as a whole: the agent must never read half of it.
-    let new = file.with_extension("new");
-    std::fs::write(&new, format!("{clock}\n"))?;
-    Ok(std::fs::rename(new, file)?)
-}
-
-fn libfaketime() -> Result<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib")?.filter_map(|entry| Some(entry.ok()?.path()));
-    let file = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|file| file.exists());
-    file.context("libfaketime is not installed; `cargo verify` installs it")
 }
 
 /// When each sample was taken.
