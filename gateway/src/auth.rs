@@ -1,10 +1,10 @@
-//! Who knocks at `/v1/edge`: the token of an agent, in the request itself.
+//! Who knocks: the token in the request itself, of an agent at `/v1/edge`, of a person where pages are.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use lockgate_proto::ids::AgentId;
 use lockgate_proto::time::UnixMicros;
-use lockgate_token::{Grant, SigningKey, TokenError};
+use lockgate_token::{Grant, Identity, SigningKey, TokenError};
 
 /// Why an agent is not let in.
 #[derive(Debug, thiserror::Error)]
@@ -18,14 +18,30 @@ pub(crate) enum AuthError {
     /// The token is good, but of a person.
     #[error("this is a person's token; an agent needs one made for it")]
     NoAgent,
+    /// The token is good, but of an agent.
+    #[error("this is an agent's token; agents use /v1/edge")]
+    NoPerson,
 }
 
 /// The agent whose token the request carries.
 pub(crate) fn agent(key: &SigningKey, headers: &HeaderMap, now: UnixMicros) -> Result<(AgentId, Grant), AuthError> {
-    let token = headers.get(AUTHORIZATION).and_then(|value| bearer(value.to_str().ok()?)).ok_or(AuthError::NoToken)?;
-    let grant = key.verify(token, now).map_err(AuthError::Token)?;
+    let grant = grant(key, headers, now)?;
     let agent = grant.agent().ok_or(AuthError::NoAgent)?;
     Ok((agent, grant))
+}
+
+/// What the token of a person allows that the request carries.
+pub(crate) fn person(key: &SigningKey, headers: &HeaderMap, now: UnixMicros) -> Result<Grant, AuthError> {
+    let grant = grant(key, headers, now)?;
+    match grant.identity {
+        Identity::User { .. } => Ok(grant),
+        Identity::Agent { .. } => Err(AuthError::NoPerson),
+    }
+}
+
+fn grant(key: &SigningKey, headers: &HeaderMap, now: UnixMicros) -> Result<Grant, AuthError> {
+    let token = headers.get(AUTHORIZATION).and_then(|value| bearer(value.to_str().ok()?)).ok_or(AuthError::NoToken)?;
+    key.verify(token, now).map_err(AuthError::Token)
 }
 
 fn bearer(value: &str) -> Option<&str> {

@@ -35,6 +35,8 @@ pub mod room;
 
 mod client_session;
 
+mod rest;
+
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 

@@ -80,6 +80,19 @@ pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// What a client is told to wait whose subscription came too late: as long as a restart takes.
 pub const RECONNECT_AFTER_DRAIN: Duration = Duration::from_millis(500);
 
+/// REST requests that are answered at the same time; beyond, the answer is to come back.
+pub const REST_REQUESTS_MAX: usize = 256;
+
+/// Entries that one REST request looks at; those that it does not give are the next one's.
+pub const HISTORY_LOOKED_AT_MAX: usize = 16 * LOG_READ_ENTRIES_MAX as usize;
+
+/// Most entries that one REST request gives.
+pub const HISTORY_ENTRIES_MAX: u32 = 1_000;
+
+/// A REST request gives no more entries once they have so many bytes.
+pub const HISTORY_BYTES_TARGET: usize = 256 * 1024;
+
+const _: () = assert!((HISTORY_BYTES_TARGET + ENTRY_BYTES_MAX) * JSON_GROWTH_MAX <= 2 * SERVER_MESSAGE_BYTES_MAX);
 const _: () = assert!(DELIVERY_BYTES_TARGET + RECORD_BYTES_MAX * 2 <= SERVER_MESSAGE_BYTES_MAX);
 const _: () = assert!(DELIVERY_BYTES_TARGET < ENTRY_BYTES_MAX);
 const _: () = assert!(ENTRY_BYTES_MAX * JSON_GROWTH_MAX <= SERVER_MESSAGE_BYTES_MAX);

@@ -67,6 +67,8 @@ pub enum Counter {
     ClientRequests,
     /// Requests answered by an error.
     ClientErrors,
+    /// REST requests, by the form of their path and the class of the answer.
+    RestRequests(&'static str, &'static str),
 }
 
 /// Why a connection was turned away at the door.
@@ -163,6 +165,9 @@ impl Counter {
                 metrics::counter!(name, "kind" => kind.as_str(), "code" => code).increment(n);
             }
             Counter::Commands(state) => metrics::counter!(name, "state" => state).increment(n),
+            Counter::RestRequests(path, answer) => {
+                metrics::counter!(name, "path" => path, "answer" => answer).increment(n);
+            }
             _ => metrics::counter!(name).increment(n),
         }
     }
@@ -202,6 +207,7 @@ impl Counter {
             Counter::Commands(_) => "lockgate_gateway_commands_total",
             Counter::ClientRequests => "lockgate_gateway_client_requests_total",
             Counter::ClientErrors => "lockgate_gateway_client_errors_total",
+            Counter::RestRequests(..) => "lockgate_gateway_rest_requests_total",
         }
     }
 }
@@ -259,12 +265,15 @@ impl Drop for GaugeGuard {
 pub enum Timing {
     /// From handing a step to the backbone until it was stored.
     Step,
+    /// From a REST request until its answer.
+    Rest,
 }
 
 impl Timing {
     /// Records one.
     pub fn record(self, span: Duration) {
         match self {
+            Timing::Rest => metrics::histogram!("lockgate_gateway_rest_seconds").record(span.as_secs_f64()),
             Timing::Step => metrics::histogram!("lockgate_gateway_step_seconds").record(span.as_secs_f64()),
         }
     }

@@ -103,12 +103,14 @@ pub(crate) fn pure_code_is_pure(tree: &Tree) -> Vec<String> {
 
 /// Changing a library is then a change of one file or folder.
 pub(crate) fn foreign_names_stay_home(tree: &Tree) -> Vec<String> {
-    const HOMES: [(&str, &[&str]); 10] = [
+    const HOMES: [(&str, &[&str]); 12] = [
         ("jsonwebtoken", &["token/src/"]),
         ("rumqttc", &["edge-agent/src/source/mqtt", "edge-agent/tests/", "firmware-sim/", "tests/"]),
         ("rumqttd", &["firmware-sim/"]),
         ("tokio_serial", &["edge-agent/src/source/serial", "edge-agent/tests/"]),
         ("redis", &["gateway/src/backbone/redis/"]),
+        ("utoipa", &["gateway/src/rest/"]),
+        ("prost_types", &["proto/"]),
         ("pbjson", &["proto/"]),
         ("pbjson_build", &["proto/"]),
         ("rusqlite", &["gateway/src/backbone/embedded/"]),

@@ -1,4 +1,4 @@
-//! Answers to questions about a site: its devices, a shadow, what was lost.
+//! Answers to questions about a site: its devices, a shadow, what was lost. Whoever asks, over whichever door.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,6 @@ use lockgate_proto::gap::GapReason;
 use lockgate_proto::ids::{AgentName, DeviceName, RoomId, Site};
 use lockgate_proto::ledger::Ledger;
 use lockgate_proto::wire;
-use lockgate_proto::wire::server_frame::Body;
 use lockgate_token::{Action, Grant};
 
 use crate::backbone::{Backbone, BackboneError, PageWanted};
@@ -25,18 +24,18 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const GAPS_TOLD_MAX: usize = 1_000;
 
 /// Turns what the backbone could not do into what the client is told.
-pub(super) fn unavailable(error: &BackboneError) -> RequestError {
+pub(crate) fn unavailable(error: &BackboneError) -> RequestError {
     Counter::BackboneFailures.tick();
     RequestError::unavailable(error.to_string(), ASK_AGAIN_AFTER)
 }
 
 /// The room of a site, if something of it may be seen.
-pub(super) fn enter(grant: &Grant, site: &Site, field: &'static str) -> Result<RoomId, RequestError> {
+pub(crate) fn enter(grant: &Grant, site: &Site, field: &'static str) -> Result<RoomId, RequestError> {
     let room = grant.room(site.clone());
     if grant.allows(Action::EnterRoom(&room)) { Ok(room) } else { Err(forbidden(field, &format!("the site {site:?}"))) }
 }
 
-pub(super) fn forbidden(field: &'static str, what: &str) -> RequestError {
+pub(crate) fn forbidden(field: &'static str, what: &str) -> RequestError {
     let message = format!("the token does not allow to see {what}; it needs a scope telemetry:read:SITE/DEVICE for it");
     RequestError::new(wire::ErrorCode::Forbidden, field, message)
 }
@@ -61,12 +60,12 @@ fn whole(grant: &Grant, room: &RoomId, field: &'static str, what: &str) -> Resul
     Err(RequestError::new(wire::ErrorCode::Forbidden, field, message))
 }
 
-pub(super) async fn devices(
+pub(crate) async fn devices(
     context: &Context,
     grant: &Arc<Grant>,
     site: &Site,
     page: Page,
-) -> Result<Body, RequestError> {
+) -> Result<wire::DeviceList, RequestError> {
     let (backbone, room) = (&context.backbone, enter(grant, site, "list_devices.site")?);
     let (visible, _) = Filter::default().within(grant, &room).tests();
     let wanted =
@@ -80,19 +79,23 @@ pub(super) async fn devices(
     Ok(reply::device_list(site, devices, here.as_deref()))
 }
 
-pub(super) async fn presence(backbone: &dyn Backbone, grant: &Grant, site: &Site) -> Result<Body, RequestError> {
+pub(crate) async fn presence(
+    backbone: &dyn Backbone,
+    grant: &Grant,
+    site: &Site,
+) -> Result<wire::PresenceList, RequestError> {
     let room = enter(grant, site, "list_presence.site")?;
     whole(grant, &room, "list_presence.site", "who is there")?;
     let present = backbone.present(&room).await.map_err(|error| unavailable(&error))?;
     Ok(reply::presence_list(site, present))
 }
 
-pub(super) async fn shadow(
+pub(crate) async fn shadow(
     backbone: &dyn Backbone,
     grant: &Grant,
     site: &Site,
     device: &DeviceName,
-) -> Result<Body, RequestError> {
+) -> Result<wire::ShadowReply, RequestError> {
     let room = enter(grant, site, "get_shadow.site")?;
     may_see(grant, &room, device, "get_shadow.device")?;
     let (at, shadow) = backbone.shadow(&room, device).await.map_err(|error| unavailable(&error))?;
@@ -101,12 +104,12 @@ pub(super) async fn shadow(
         .ok_or_else(|| reply::no_such_device(device, "get_shadow.device"))
 }
 
-pub(super) async fn description(
+pub(crate) async fn description(
     backbone: &dyn Backbone,
     grant: &Grant,
     site: &Site,
     device: &DeviceName,
-) -> Result<Body, RequestError> {
+) -> Result<wire::DescriptionReply, RequestError> {
     const FIELD: &str = "describe_device.device";
     let room = enter(grant, site, "describe_device.site")?;
     may_see(grant, &room, device, FIELD)?;
@@ -118,13 +121,13 @@ pub(super) async fn description(
     Ok(reply::description_reply(site, description.as_ref()))
 }
 
-pub(super) async fn loss(backbone: &dyn Backbone, grant: &Grant, site: &Site) -> Result<Body, RequestError> {
+pub(crate) async fn loss(backbone: &dyn Backbone, grant: &Grant, site: &Site) -> Result<wire::LossReply, RequestError> {
     let room = enter(grant, site, "get_loss.site")?;
     // Records are lost before anyone knows of which device they were.
     whole(grant, &room, "get_loss.site", "what its agents lost")?;
     let ledgers = backbone.ledgers(&room).await.map_err(|error| unavailable(&error))?;
     let agents = ledgers.iter().map(|(agent, ledger)| agent_loss(agent, ledger)).collect();
-    Ok(Body::Loss(wire::LossReply { site: site.as_str().to_owned(), agents }))
+    Ok(wire::LossReply { site: site.as_str().to_owned(), agents })
 }
 
 fn agent_loss(agent: &AgentName, ledger: &Ledger) -> wire::AgentLoss {

@@ -6,17 +6,17 @@
 //! `cursor_logic` decides from which of the two it goes on. `orders` is what it asks about commands, `following` what
 //! it waits for, and `follow_logic` decides what of that it is told.
 
-mod answer;
+pub(crate) mod answer;
 mod conflate_logic;
 mod connect;
 mod cursor_logic;
-mod filter;
+pub(crate) mod filter;
 mod follow_logic;
 mod following;
 mod health;
 mod orders;
 mod reply;
-mod request;
+pub(crate) mod request;
 mod session;
 mod subscribe;
 mod subscriptions;

@@ -75,7 +75,7 @@ pub(crate) fn lagged(site: &Site, after: Position, through: Position) -> Body {
 }
 
 /// `here`: who is in the room, where agents are counted.
-pub(crate) fn device_list(site: &Site, page: DevicePage, here: Option<&[Present]>) -> Body {
+pub(crate) fn device_list(site: &Site, page: DevicePage, here: Option<&[Present]>) -> wire::DeviceList {
     let is_here = |agent: &AgentName| {
         let same = |present: &Present| matches!(&present.attendee, Attendee::Agent(name) if name == agent);
         here.map(|here| here.iter().any(same))
@@ -92,22 +92,22 @@ pub(crate) fn device_list(site: &Site, page: DevicePage, here: Option<&[Present]
         agent_here: is_here(&summary.agent),
         tags: summary.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
     });
-    Body::DeviceList(wire::DeviceList { site: site.as_str().to_owned(), devices: devices.collect(), next })
+    wire::DeviceList { site: site.as_str().to_owned(), devices: devices.collect(), next }
 }
 
-pub(crate) fn presence_list(site: &Site, present: Vec<Present>) -> Body {
+pub(crate) fn presence_list(site: &Site, present: Vec<Present>) -> wire::PresenceList {
     let attendees = present.into_iter().map(|present| wire::Attendance {
         attendee: Some(attendee_to_wire(&present.attendee)),
         here: true,
         connections: present.connections,
         since_us: present.since.0,
     });
-    Body::PresenceList(wire::PresenceList { site: site.as_str().to_owned(), attendees: attendees.collect() })
+    wire::PresenceList { site: site.as_str().to_owned(), attendees: attendees.collect() }
 }
 
-pub(crate) fn shadow_reply(site: &Site, at: Position, device: DeviceShadow) -> Body {
+pub(crate) fn shadow_reply(site: &Site, at: Position, device: DeviceShadow) -> wire::ShadowReply {
     let shadow = Some(shadow(device));
-    Body::Shadow(wire::ShadowReply { site: site.as_str().to_owned(), shadow, position: Some(position(at)) })
+    wire::ShadowReply { site: site.as_str().to_owned(), shadow, position: Some(position(at)) }
 }
 
 /// A stretch of the log in short. An entry that can't be read is left out; its place is settled all the same.
@@ -170,9 +170,9 @@ pub(crate) fn degraded(reason: Option<&str>) -> Body {
     Body::Degraded(wire::Degraded { degraded, reason: reason.unwrap_or_default().to_owned() })
 }
 
-pub(crate) fn description_reply(site: &Site, description: Option<&Description>) -> Body {
+pub(crate) fn description_reply(site: &Site, description: Option<&Description>) -> wire::DescriptionReply {
     let description = description.map(description_to_wire);
-    Body::Description(wire::DescriptionReply { site: site.as_str().to_owned(), description })
+    wire::DescriptionReply { site: site.as_str().to_owned(), description }
 }
 
 /// What a client is told where a name is asked for that nobody has told of.

@@ -19,7 +19,7 @@ use crate::encoding::{Encoding, FrameError};
 pub(crate) use orders::{CommandsPage, OrderRequest, SendRequest, Target, place_text};
 
 /// Most devices that a filter may name, and most metrics.
-const FILTER_NAMES_MAX: usize = 1_024;
+pub(crate) const FILTER_NAMES_MAX: usize = 1_024;
 
 /// Most entries that `last` may ask for.
 const LAST_MAX: u32 = 10_000;
@@ -28,7 +28,7 @@ const LAST_MAX: u32 = 10_000;
 const CONFLATE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Most devices on one page of a list: with the longest names there are, it fits into a message.
-const DEVICES_PAGE_MAX: usize = 1_000;
+pub(crate) const DEVICES_PAGE_MAX: usize = 1_000;
 
 /// Longest name of a client's program that is taken over into logs, in characters.
 const CLIENT_NAME_MAX: usize = 64;

@@ -273,11 +273,19 @@ impl Session<'_> {
                 let message = format!("there is no subscription of {site:?} on this connection");
                 Err(RequestError::new(wire::ErrorCode::NotFound, "unsubscribe.site", message))
             }
-            Question::ListDevices(site, page) => answer::devices(&self.context, &self.grant, &site, page).await,
-            Question::GetShadow(site, device) => answer::shadow(backbone, &self.grant, &site, &device).await,
-            Question::DescribeDevice(site, device) => answer::description(backbone, &self.grant, &site, &device).await,
-            Question::ListPresence(site) => answer::presence(backbone, &self.grant, &site).await,
-            Question::GetLoss(site) => answer::loss(backbone, &self.grant, &site).await,
+            Question::ListDevices(site, page) => {
+                answer::devices(&self.context, &self.grant, &site, page).await.map(Body::DeviceList)
+            }
+            Question::GetShadow(site, device) => {
+                answer::shadow(backbone, &self.grant, &site, &device).await.map(Body::Shadow)
+            }
+            Question::DescribeDevice(site, device) => {
+                answer::description(backbone, &self.grant, &site, &device).await.map(Body::Description)
+            }
+            Question::ListPresence(site) => {
+                answer::presence(backbone, &self.grant, &site).await.map(Body::PresenceList)
+            }
+            Question::GetLoss(site) => answer::loss(backbone, &self.grant, &site).await.map(Body::Loss),
         }
     }
 

@@ -79,14 +79,23 @@ fn write_entry(frame: &mut Vec<u8>, logged: &LoggedEntry) {
         .and_then(|entry| serde_json::to_writer(&mut *frame, &entry).ok());
     if written.is_none() {
         frame.truncate(from);
-        let place = wire::Entry {
-            offset: logged.position.offset.0,
-            stamp: logged.position.stamp.0,
-            previous_stamp: logged.previous.0,
-            ..wire::Entry::default()
-        };
-        write_json(frame, &place);
+        write_json(frame, &place(logged));
     }
+}
+
+fn place(logged: &LoggedEntry) -> wire::Entry {
+    wire::Entry {
+        offset: logged.position.offset.0,
+        stamp: logged.position.stamp.0,
+        previous_stamp: logged.previous.0,
+        ..wire::Entry::default()
+    }
+}
+
+/// The same of one entry that is not written at once.
+pub(crate) fn in_words(logged: &LoggedEntry) -> wire::Entry {
+    let told = wire::Entry::decode(logged.bytes.clone()).ok();
+    told.filter(|entry| serde_json::to_writer(std::io::sink(), entry).is_ok()).unwrap_or_else(|| place(logged))
 }
 
 fn write_json(frame: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {

@@ -18,6 +18,7 @@ pub(crate) mod tests;
 
 pub use batch::{Batch, Selected};
 pub use frame::frame_delivery;
+pub(crate) use json::in_words;
 pub use link_logic::{Fit, fit};
 pub use recent::{Following, Recent};
 pub use registry::{Joined, Registry, RoomsGone, RoomsHandle};

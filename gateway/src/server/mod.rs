@@ -10,7 +10,7 @@ mod upgrade;
 
 pub use listen::{Bound, LISTEN_FILE, ListenError};
 
-pub(crate) use accept::{Door, run as accept};
+pub(crate) use accept::{Door, Visit, run as accept};
 pub(crate) use admission::{Admission, Bounds, Slot};
 pub(crate) use listen::open;
 pub(crate) use routes::{metrics_router, router};

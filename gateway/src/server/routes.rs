@@ -26,7 +26,7 @@ use crate::metrics::{Counter, Figures, HandshakeReason};
 use crate::peer::Peer;
 use crate::server::accept::Visit;
 use crate::server::upgrade::{EDGE_SUBPROTOCOL, Handshake, PendingSocket, agree};
-use crate::{client_session, edge_session};
+use crate::{client_session, edge_session, rest};
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -45,7 +45,8 @@ pub(crate) fn router(context: Context, supervisor: Supervisor) -> Router {
     if serve.has(Service::Client) {
         router = router.route("/v1/client", get(client));
     }
-    router.fallback(not_found).with_state(Routes { context, supervisor })
+    let pages = if serve.has(Service::Client) { rest::router(context.clone()) } else { Router::new() };
+    router.fallback(not_found).with_state(Routes { context, supervisor }).merge(pages)
 }
 
 /// The listener for metrics.

@@ -14,6 +14,7 @@ mod json;
 mod orders;
 mod outage;
 mod presence;
+mod rest;
 mod rooms;
 mod slow_readers;
 mod world;

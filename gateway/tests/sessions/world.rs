@@ -34,7 +34,15 @@ pub(crate) struct World {
 /// An answer to a plain HTTP request.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Lines of the head, in small letters.
+    pub(crate) head: String,
     pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.body))
+    }
 }
 
 impl World {
@@ -102,6 +110,19 @@ impl World {
         exchange(address, &request).await
     }
 
+    /// A page for people, with a token.
+    pub(crate) async fn page(&self, path: &str, token: &str) -> Answer {
+        let headers = format!("authorization: Bearer {token}\r\n");
+        self.ask("GET", path, &headers, "").await
+    }
+
+    /// `headers`: whole lines.
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n{headers}{length}\r\n");
+        exchange(self.bound.listen, &(head + body)).await
+    }
+
     /// The sum of a figure over its labels.
     pub(crate) async fn figure(&self, name: &str) -> f64 {
         let text = self.get("/metrics").await.body;
@@ -130,6 +151,6 @@ pub(crate) async fn exchange(address: std::net::SocketAddr, request: &str) -> An
     timeout(PATIENCE, stream.read_to_end(&mut text)).await.unwrap().unwrap();
     let text = String::from_utf8(text).unwrap();
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
-    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-    Answer { status, body }
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
 }
