@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_proto::command::{AcceptError, CommandId, Group, GroupError, Kept};
+use lockgate_proto::command::{AcceptError, Command, CommandId, Group, GroupError, Kept};
 use lockgate_proto::ids::{DeviceName, RoomId, Site, Tag, UserName};
 use lockgate_proto::limits::GROUP_MEMBERS_MAX;
 use lockgate_proto::time::UnixMicros;
@@ -14,6 +14,7 @@ use lockgate_token::{Action, Grant};
 use crate::backbone::{CommandsWanted, DeviceTest, PageWanted};
 use crate::client_session::answer::unavailable;
 use crate::client_session::follow_logic::group_of;
+use crate::client_session::order_logic::{Deadline, is_same};
 use crate::client_session::reply;
 use crate::client_session::request::{CommandsPage, RequestError, SendRequest, Target};
 use crate::commands::AcceptFailed;
@@ -26,7 +27,7 @@ const FULL_RETRY: Duration = Duration::from_secs(5);
 const MEMBERS_PAGE: usize = 256;
 
 /// What was ordered, as it stands.
-pub(super) enum Ordered {
+pub(crate) enum Ordered {
     /// Of one device.
     One(Box<Kept>),
     /// Of several, and when the last deadline passes.
@@ -35,15 +36,23 @@ pub(super) enum Ordered {
 
 impl Ordered {
     /// What the client is told.
-    pub(super) fn body(&self, site: &Site) -> Body {
+    pub(crate) fn body(&self, site: &Site) -> Body {
         match self {
             Ordered::One(kept) => Body::Command(reply::command_status(site, kept)),
             Ordered::Many(group, _) => reply::group_status(site, &group.id, &group.summary()),
         }
     }
 
+    /// Whether nobody need wait for it any longer.
+    pub(crate) fn is_over(&self) -> bool {
+        match self {
+            Ordered::One(kept) => kept.standing.state.ends_the_wait(),
+            Ordered::Many(group, _) => group.summary().is_complete(),
+        }
+    }
+
     /// How many commands it is.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         match self {
             Ordered::One(_) => 1,
             Ordered::Many(group, _) => group.members().count(),
@@ -52,14 +61,14 @@ impl Ordered {
 }
 
 /// Who is to act.
-pub(super) enum Whom {
+pub(crate) enum Whom {
     One(DeviceName),
     Many(Vec<DeviceName>),
 }
 
 impl Whom {
     /// How many commands that makes.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         match self {
             Whom::One(_) => 1,
             Whom::Many(devices) => devices.len(),
@@ -68,7 +77,7 @@ impl Whom {
 }
 
 /// Whom an order is for, if the holder of the token may order it.
-pub(super) async fn whom(context: &Context, grant: &Grant, send: &SendRequest) -> Result<Whom, RequestError> {
+pub(crate) async fn whom(context: &Context, grant: &Grant, send: &SendRequest) -> Result<Whom, RequestError> {
     let room = grant.room(send.site.clone());
     match &send.target {
         Target::Device(device) if grant.allows(Action::SendToDevice(&room, device)) => Ok(Whom::One(device.clone())),
@@ -108,7 +117,7 @@ async fn devices(
 }
 
 /// Takes an order in.
-pub(super) async fn accept(
+pub(crate) async fn accept(
     context: &Context,
     grant: &Grant,
     send: &SendRequest,
@@ -122,8 +131,8 @@ pub(super) async fn accept(
     match whom {
         Whom::One(device) => {
             let command = send.draft.command(device, sender);
-            let kept = context.desk.accept(&room, command).await.map_err(|error| refused(&error))?;
-            Ok(Ordered::One(Box::new(kept)))
+            let deadline = Deadline::At(command.deadline);
+            Ok(Ordered::One(Box::new(accept_one(context, &room, command, deadline).await?)))
         }
         Whom::Many(devices) => {
             let Some(first) = devices.first().cloned() else { return Err(nobody(&send.target)) };
@@ -134,8 +143,40 @@ pub(super) async fn accept(
     }
 }
 
+/// Takes in an order for one device: with its arguments checked, and the defaults of those that are not given, where the
+/// device is described. The same again is the same command, also where the description has changed meanwhile.
+pub(crate) async fn accept_one(
+    context: &Context,
+    room: &RoomId,
+    ordered: Command,
+    deadline: Deadline,
+) -> Result<Kept, RequestError> {
+    let error = match checked(context, room, &ordered).await {
+        Ok(command) => match context.desk.accept(room, command).await {
+            Ok(kept) => return Ok(kept),
+            Err(error @ AcceptFailed::Refused(_)) => refused(&error),
+            Err(error) => return Err(refused(&error)),
+        },
+        Err(error) if error.code == wire::ErrorCode::Invalid => error,
+        Err(error) => return Err(error),
+    };
+    let stored = context.desk.get(room, &ordered.id).await.map_err(|error| unavailable(&error))?;
+    stored.filter(|kept| is_same(&kept.command, &ordered, deadline)).ok_or(error)
+}
+
+/// The command as its device shall have it. A device that is not described takes any: its agent decides. So do those of
+/// a group, for what one of them does not know the others may.
+async fn checked(context: &Context, room: &RoomId, ordered: &Command) -> Result<Command, RequestError> {
+    let described = context.backbone.description(room, &ordered.device).await.map_err(|error| unavailable(&error))?;
+    let Some(described) = described else { return Ok(ordered.clone()) };
+    let arguments = described.check(&ordered.name, &ordered.arguments).map_err(|error| {
+        RequestError::new(wire::ErrorCode::Invalid, format!("send_command.{}", error.field()), error.to_string())
+    })?;
+    Ok(Command { arguments, ..ordered.clone() })
+}
+
 /// How a command stands, or a group, as far as the holder of the token may see it.
-pub(super) async fn get(
+pub(crate) async fn get(
     context: &Context,
     grant: &Grant,
     site: &Site,
@@ -155,12 +196,12 @@ pub(super) async fn get(
 }
 
 /// A page of a site's commands.
-pub(super) async fn list(
+pub(crate) async fn list(
     context: &Context,
     grant: &Arc<Grant>,
     site: &Site,
     page: CommandsPage,
-) -> Result<Body, RequestError> {
+) -> Result<wire::CommandList, RequestError> {
     let room = grant.room(site.clone());
     may_list(grant, &room, "list_commands.site")?;
     if let Some(device) = page.device.as_ref().filter(|device| !grant.allows(Action::SeeCommands(&room, device))) {
@@ -180,7 +221,7 @@ pub(super) async fn list(
 }
 
 /// Takes a command, or a group, back. Says how it stands then.
-pub(super) async fn cancel(
+pub(crate) async fn cancel(
     context: &Context,
     grant: &Grant,
     site: &Site,

@@ -154,10 +154,10 @@ pub(crate) fn group_status(site: &Site, id: &CommandId, summary: &Summary) -> Bo
     })
 }
 
-pub(crate) fn command_list(site: &Site, page: &CommandPage) -> Body {
+pub(crate) fn command_list(site: &Site, page: &CommandPage) -> wire::CommandList {
     let next = page.next.as_ref().map(place_text).unwrap_or_default();
     let commands = page.commands.iter().map(|kept| command_status(site, kept)).collect();
-    Body::CommandList(wire::CommandList { site: site.as_str().to_owned(), commands, next })
+    wire::CommandList { site: site.as_str().to_owned(), commands, next }
 }
 
 pub(crate) fn go_away(reason: &str, farewell: Farewell) -> Body {

@@ -1,6 +1,6 @@
 //! What clients ask: bytes → checked requests. Whatever is wrong with one is told by the field at fault.
 
-mod orders;
+pub(crate) mod orders;
 
 use std::borrow::Cow;
 use std::str::FromStr;

@@ -87,7 +87,7 @@ pub(crate) struct CommandsPage {
     pub(crate) max: usize,
 }
 
-pub(super) fn send(send: wire::SendCommand) -> Result<OrderRequest, RequestError> {
+pub(crate) fn send(send: wire::SendCommand) -> Result<OrderRequest, RequestError> {
     let priority = match send.priority() {
         wire::CommandPriority::Low => Priority::Low,
         wire::CommandPriority::Normal | wire::CommandPriority::Unspecified => Priority::Normal,
@@ -137,7 +137,7 @@ pub(super) fn unfollow(unfollow: &wire::UnfollowCommand) -> Result<OrderRequest,
     Ok(OrderRequest::Unfollow(site, id))
 }
 
-pub(super) fn list(list: &wire::ListCommands) -> Result<OrderRequest, RequestError> {
+pub(crate) fn list(list: &wire::ListCommands) -> Result<OrderRequest, RequestError> {
     let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let state = match list.state.as_str() {
         "" => None,

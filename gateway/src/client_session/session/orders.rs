@@ -31,7 +31,7 @@ impl Session<'_> {
                 let ordered = orders::get(context, grant, &site, &id, "get_command.id").await;
                 self.answer_and_follow(&site, ordered, follow, "get_command.follow")
             }
-            OrderRequest::List(site, page) => orders::list(context, grant, &site, page).await,
+            OrderRequest::List(site, page) => orders::list(context, grant, &site, page).await.map(Body::CommandList),
             OrderRequest::Cancel(site, id) => {
                 orders::cancel(context, grant, &site, &id).await.map(|ordered| ordered.body(&site))
             }
