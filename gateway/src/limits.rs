@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockgate_proto::limits::{ENTRY_BYTES_MAX, RECORD_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX};
+use lockgate_proto::limits::{CLIENT_MESSAGE_BYTES_MAX, ENTRY_BYTES_MAX, RECORD_BYTES_MAX, SERVER_MESSAGE_BYTES_MAX};
 
 /// Batches that a room keeps for subscribers which have not taken them yet. One that is farther behind
 /// reads the log instead.
@@ -82,6 +82,20 @@ pub const RECONNECT_AFTER_DRAIN: Duration = Duration::from_millis(500);
 
 /// REST requests that are answered at the same time; beyond, the answer is to come back.
 pub const REST_REQUESTS_MAX: usize = 256;
+
+/// Those of them that wait for a command to end; others are answered as it stands.
+pub const REST_WAITS_MAX: usize = REST_REQUESTS_MAX / 2;
+
+/// Longest wait of a REST request: well within the age of its connection.
+pub const REST_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Largest body of a REST request.
+pub const REST_BODY_BYTES_MAX: usize = CLIENT_MESSAGE_BYTES_MAX;
+
+/// A REST request's body has so long to come.
+pub const REST_BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const _: () = assert!(REST_WAIT_MAX.as_secs() * 2 <= PAGE_CONNECTION_AGE_MAX.as_secs());
 
 /// Entries that one REST request looks at; those that it does not give are the next one's.
 pub const HISTORY_LOOKED_AT_MAX: usize = 16 * LOG_READ_ENTRIES_MAX as usize;

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Path};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use lockgate_proto::ids::Site;
 use lockgate_token::Grant;
 use serde::de::DeserializeOwned;
@@ -12,6 +15,7 @@ use super::problem::Problem;
 use super::query_logic::Query;
 use crate::auth;
 use crate::context::Context;
+use crate::limits::{REST_BODY_BYTES_MAX, REST_BODY_TIMEOUT};
 use crate::server::Visit;
 
 /// The holder of a good token of a person.
@@ -50,6 +54,32 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query, Problem> {
         Query::read(parts.uri.query().unwrap_or_default())
     }
+}
+
+/// A body in JSON.
+pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        let detail = "the body must be JSON; send the header `Content-Type: application/json`";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", detail));
+    }
+    let bytes = tokio::time::timeout(REST_BODY_TIMEOUT, axum::body::to_bytes(body, REST_BODY_BYTES_MAX)).await;
+    let Ok(bytes) = bytes else {
+        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "", "the body did not come in time; send it again"));
+    };
+    let bytes = bytes.map_err(|error| {
+        // It is too large, or the connection is lost; then nobody reads this.
+        let detail = format!("the body can't be read ({error}); at most {REST_BODY_BYTES_MAX} bytes are allowed");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "", detail)
+    })?;
+    let mut reader = serde_json::Deserializer::from_slice(&bytes);
+    let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let field = error.path().to_string();
+        Problem::invalid(if field == "." { "" } else { &field }, format!("the body: {}", error.inner()))
+    })?;
+    reader.end().map_err(|error| Problem::invalid("", format!("the body: {error}")))?;
+    Ok(read)
 }
 
 /// The site of a path.

@@ -7,7 +7,7 @@ use axum::body::Body;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use lockgate_proto::wire;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, SecurityRequirement};
 
@@ -65,6 +65,7 @@ fn with_schemas(mut document: Value) -> Value {
     let known: Map<String, Value> = serde_json::from_str(wire::JSON_SCHEMAS).expect("the build makes it");
     let mut wanted = BTreeSet::new();
     refs(&document, &mut wanted);
+    wanted.extend(["CommandStatus", "GroupStatus"].map(str::to_owned));
     let mut schemas = document["components"]["schemas"].as_object().cloned().unwrap_or_default();
     while let Some(name) = wanted.pop_first() {
         if let (false, Some(schema)) = (schemas.contains_key(&name), known.get(&name)) {
@@ -72,6 +73,8 @@ fn with_schemas(mut document: Value) -> Value {
             schemas.insert(name, schema.clone());
         }
     }
+    let either = ["CommandStatus", "GroupStatus"].map(|name| json!({ "$ref": format!("{REF}{name}") }));
+    schemas.insert("CommandOrGroup".to_owned(), json!({ "description": "A group has `members`.", "anyOf": either }));
     document["components"]["schemas"] = Value::Object(schemas);
     document
 }

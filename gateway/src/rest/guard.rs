@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tracing::error;
 
 use super::problem::Problem;
-use crate::limits::REST_REQUESTS_MAX;
+use crate::limits::{REST_REQUESTS_MAX, REST_WAITS_MAX};
 use crate::metrics::{Counter, Timing};
 
 /// Who finds no place comes back after so long.
@@ -23,8 +23,12 @@ const COME_BACK_AFTER: Duration = Duration::from_secs(1);
 /// The forms of all paths: what a figure's label may be.
 pub(super) const PATHS: &[&str] = &[
     "/v1/openapi.json",
+    "/v1/sites/{site}/commands",
+    "/v1/sites/{site}/commands/{id}",
+    "/v1/sites/{site}/commands/{id}/cancel",
     "/v1/sites/{site}/devices",
     "/v1/sites/{site}/devices/{device}",
+    "/v1/sites/{site}/devices/{device}/commands",
     "/v1/sites/{site}/history",
     "/v1/sites/{site}/loss",
     "/v1/sites/{site}/presence",
@@ -34,19 +38,26 @@ pub(super) const PATHS: &[&str] = &[
 #[derive(Clone)]
 pub(super) struct Guard {
     places: Arc<Semaphore>,
+    waits: Waits,
 }
+
+/// The places of requests that wait for something to happen: not all there are, so that the others have some left.
+#[derive(Clone)]
+pub(super) struct Waits(pub(super) Arc<Semaphore>);
 
 impl Guard {
     pub(super) fn new() -> Guard {
-        Guard { places: Arc::new(Semaphore::new(REST_REQUESTS_MAX)) }
+        let waits = Waits(Arc::new(Semaphore::new(REST_WAITS_MAX)));
+        Guard { places: Arc::new(Semaphore::new(REST_REQUESTS_MAX)), waits }
     }
 }
 
 /// Answers a request, within the bounds.
-pub(super) async fn watch(State(guard): State<Guard>, request: Request, next: Next) -> Response<Body> {
+pub(super) async fn watch(State(guard): State<Guard>, mut request: Request, next: Next) -> Response<Body> {
     let begun = Instant::now();
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let path = PATHS.iter().find(|known| Some(**known) == path).copied().unwrap_or("other");
+    request.extensions_mut().insert(guard.waits.clone());
     let answer = if let Ok(_place) = guard.places.try_acquire() {
         AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| panicked())
     } else {

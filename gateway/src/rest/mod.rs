@@ -1,15 +1,17 @@
 //! Pages under `/v1`: what is no stream, for any tool that speaks HTTP.
 //!
 //! The questions are answered by the same code as those of the client link, and in the same JSON. `query_logic`
-//! reads what stands behind a path's question mark, `asked` who asks and for what, `problem` says what is wrong,
+//! reads what stands behind a path's question mark, `order_logic` what is ordered, `asked` who asks and for what, `problem` says what is wrong,
 //! `guard` bounds and counts. `document` is the OpenAPI document, made of the handlers themselves.
 
 mod asked;
 mod document;
 mod guard;
+mod order_logic;
 mod problem;
 mod query_logic;
 
+mod commands;
 mod devices;
 mod history;
 mod site;
@@ -45,6 +47,10 @@ fn pages() -> OpenApiRouter<Context> {
         .routes(routes!(devices::list))
         .routes(routes!(devices::one))
         .routes(routes!(history::read))
+        .routes(routes!(commands::list))
+        .routes(routes!(commands::get))
+        .routes(routes!(commands::send))
+        .routes(routes!(commands::cancel))
         .routes(routes!(site::presence))
         .routes(routes!(site::loss))
         .routes(routes!(document::openapi))

@@ -74,6 +74,22 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, field, detail)
     }
 
+    /// The same of another field.
+    pub(super) fn of(self, field: &str) -> Problem {
+        Problem { field: Some(field.to_owned()), ..self }
+    }
+
+    /// Whether it is this field that is at fault.
+    pub(super) fn is_of(&self, field: &str) -> bool {
+        self.field.as_deref() == Some(field)
+    }
+
+    /// The same with another status.
+    pub(super) fn with_status(self, status: StatusCode) -> Problem {
+        let title = status.canonical_reason().unwrap_or("Error");
+        Problem { status: status.as_u16(), title, ..self }
+    }
+
     /// Not now, but later.
     pub(super) fn later(detail: impl Into<String>, after: Duration) -> Problem {
         let retry_after_ms = Some(u32::try_from(after.as_millis()).unwrap_or(u32::MAX));

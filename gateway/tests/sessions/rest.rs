@@ -8,6 +8,17 @@ use crate::agent::Agent;
 use crate::descriptions::described;
 use crate::world::{Answer, World};
 
+/// A token that sees and orders all of the site, of a person of this name.
+fn operator(world: &World, name: &str) -> String {
+    world.token_of(name, &["telemetry:read:plant", "command:send:plant"], Duration::from_secs(60))
+}
+
+async fn order(world: &World, token: &str, device: &str, key: &str, body: &Value) -> Answer {
+    let headers =
+        format!("authorization: Bearer {token}\r\ncontent-type: application/json\r\nidempotency-key: {key}\r\n");
+    world.ask("POST", &format!("/v1/sites/plant/devices/{device}/commands"), &headers, &body.to_string()).await
+}
+
 /// The status, the field at fault and what is told of it.
 fn problem(answer: &Answer) -> (u16, String, String) {
     assert!(answer.head.contains("content-type: application/problem+json"), "{}", answer.head);
@@ -146,4 +157,107 @@ async fn the_document_needs_no_token_and_is_openapi() {
     let document = world.get("/v1/openapi.json").await.json();
     assert_eq!(document["openapi"], "3.1.0");
     assert!(document["paths"]["/v1/sites/{site}/devices"]["get"]["responses"]["200"].is_object());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_ordered_again_is_the_same_and_its_arguments_are_checked_once() {
+    let world = World::start();
+    let mut agent = Agent::connect(&world, "edge-1", 1).await;
+    agent.describe(described("pump", &[])).await;
+    let ann = operator(&world, "ann");
+    let run = json!({ "name": "run", "arguments": { "speed": 3.0 }, "ttl": "10min" });
+    let first = order(&world, &ann, "pump", "c%1", &run).await;
+    assert_eq!(first.status, 202, "{}", first.body);
+    assert!(first.head.contains("location: /v1/sites/plant/commands/c%251"), "{}", first.head);
+    let status = first.json();
+    assert_eq!(status["now"]["state"], "COMMAND_STATE_QUEUED");
+    assert_eq!(status["command"]["arguments"], json!([{ "name": "speed", "value": { "integer": "3" } }]));
+    // The span is counted from the first time.
+    let again = order(&world, &ann, "pump", "c%1", &run).await;
+    assert_eq!((again.status, again.json()), (202, status.clone()));
+    assert_eq!(world.page("/v1/sites/plant/commands/c%251", &ann).await.json(), status);
+    let other = json!({ "name": "run", "arguments": { "speed": 4 }, "ttl": "10min" });
+    let (code, field, _) = problem(&order(&world, &ann, "pump", "c%1", &other).await);
+    assert_eq!((code, field.as_str()), (409, "idempotency-key"));
+    // It is described otherwise meanwhile: what was taken stays taken.
+    let bare = lockgate_proto::description::Description::new(
+        lockgate_proto::ids::DeviceName::new("pump").unwrap(),
+        Vec::new(),
+        Vec::new(),
+        Vec::new(),
+    );
+    agent.describe(bare.unwrap()).await;
+    assert_eq!(order(&world, &ann, "pump", "c%1", &run).await.json(), status);
+    let (code, field, fix) = problem(&order(&world, &ann, "pump", "d", &run).await);
+    assert_eq!((code, field.as_str(), fix.as_str()), (400, "name", "the device has no command run; it has none"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_an_order_is_told_by_its_field() {
+    let world = World::start();
+    let mut agent = Agent::connect(&world, "edge-1", 1).await;
+    agent.describe(described("pump", &[])).await;
+    let ann = operator(&world, "ann");
+    let run = |arguments: Value| json!({ "name": "run", "arguments": arguments });
+    for (device, key, body, status, field) in [
+        ("pump", "a", run(json!({ "speed": 10 })), 400, "arguments.speed"),
+        ("pump", "a", run(json!({})), 400, "arguments.speed"),
+        ("pump", "a", run(json!({ "speed": 1, "deep": true })), 400, "arguments.deep"),
+        ("pump", "a", run(json!({ "speed": null })), 400, "arguments.speed"),
+        ("pump", "a", json!({ "name": "fly" }), 400, "name"),
+        ("pump", "a", json!({ "name": "" }), 400, "name"),
+        ("pump", "a", json!({}), 400, ""),
+        ("pump", "a", json!([]), 400, ""),
+        ("pump", "a/b", json!({ "name": "stop" }), 400, "idempotency-key"),
+        ("fan", "a", json!({ "name": "stop", "ttl": "8d" }), 400, "deadlineUs"),
+        ("fan", "a", json!({ "name": "stop", "ttl": "soon" }), 400, "ttl"),
+        ("fan", "a", json!({ "name": "stop", "deadlineUs": "1" }), 400, "deadlineUs"),
+        ("fan", "a", json!({ "name": "stop", "priority": "urgent" }), 400, "priority"),
+        ("fan%07", "a", json!({ "name": "stop" }), 400, "device"),
+    ] {
+        let told = problem(&order(&world, &ann, device, key, &body).await);
+        assert_eq!((told.0, told.1.as_str()), (status, field), "{body}: {}", told.2);
+    }
+    let told = problem(&order(&world, &ann, "pump", "a", &run(json!({ "speed": 10 }))).await);
+    assert_eq!(told.2, "speed is 10; it may be a whole number from 1 to 9");
+    let (status, field, fix) = problem(&order(&world, &world.token(), "fan", "a", &json!({ "name": "stop" })).await);
+    assert!((status, field.as_str()) == (403, "device") && fix.contains("command:send:"), "{fix}");
+    let page = "/v1/sites/plant/devices/fan/commands";
+    let token = format!("authorization: Bearer {ann}\r\n");
+    let json = format!("{token}content-type: application/json\r\n");
+    assert_eq!(problem(&world.ask("POST", page, &json, "{}").await).1, "idempotency-key");
+    let keyed = format!("{token}idempotency-key: a\r\n");
+    assert_eq!(problem(&world.ask("POST", page, &keyed, "{}").await).0, 415);
+    let keyed = format!("{json}idempotency-key: a\r\n");
+    let large = json!({ "name": "x".repeat(70_000) }).to_string();
+    assert_eq!(problem(&world.ask("POST", page, &keyed, &large).await).0, 413);
+    assert_eq!(problem(&world.page("/v1/sites/plant/commands/a", &ann).await).0, 404);
+    assert_eq!(problem(&world.page("/v1/sites/plant/commands/a?wait=31s", &ann).await).1, "wait");
+    assert_eq!(problem(&world.page("/v1/sites/plant/commands?state=stuck", &ann).await).1, "state");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_command_is_answered_when_it_has_ended() {
+    let world = World::start();
+    let ann = operator(&world, "ann");
+    for id in ["c", "d"] {
+        assert_eq!(order(&world, &ann, "pump", id, &json!({ "name": "stop", "ttl": "10min" })).await.status, 202);
+    }
+    let unmet = world.page("/v1/sites/plant/commands/c?wait=1ms", &ann).await.json();
+    assert_eq!(unmet["now"]["state"], "COMMAND_STATE_ACCEPTED");
+    let token = format!("authorization: Bearer {ann}\r\n");
+    let waiting = world.page("/v1/sites/plant/commands/c?wait=30s", &ann);
+    let cancelling = world.ask("POST", "/v1/sites/plant/commands/c/cancel", &token, "");
+    let (waited, cancelled) = tokio::join!(waiting, cancelling);
+    assert_eq!(cancelled.json()["now"]["outcome"], json!({ "cancelled": {} }));
+    assert_eq!(waited.json(), cancelled.json());
+    let open = world.page("/v1/sites/plant/commands?state=open", &ann).await.json();
+    assert_eq!(open["commands"][0]["command"]["id"], "d");
+    let page = world.page("/v1/sites/plant/commands?limit=1", &ann).await.json();
+    let next = page["next"].as_str().unwrap();
+    let second = world.page(&format!("/v1/sites/plant/commands?limit=1&after={next}"), &ann).await.json();
+    assert_eq!(
+        (&page["commands"][0]["command"]["id"], &second["commands"][0]["command"]["id"]),
+        (&json!("d"), &json!("c"))
+    );
 }
