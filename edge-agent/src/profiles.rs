@@ -65,7 +65,8 @@ mod tests {
             profile.write(&order).unwrap()
         };
         let pump = written("lockgate-pump", "set-speed", "rpm", 900.0).bytes;
-        assert_eq!(pump.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), FRAME);
+        let hex = pump.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        assert_eq!(hex, FRAME);
         let thermostat = written("lockgate-thermostat", "set-point", "celsius", 21.5).bytes;
         assert_eq!(thermostat, b"DO=set V=21.5 ID=7 CMD=c-1*08\n");
         let room = written("lockgate-room", "set-offset", "kelvin", 2.0);

@@ -143,7 +143,7 @@ pub async fn play(
         .listening(format!("{topic}/set"), told_tx);
     let name = setup.name.clone();
     let (orders, open, started) = (Some(orders), BTreeMap::new(), Instant::now());
-    let player = Player { setup, topic, goodbye, device, journal, orders, confirmed, told, open, started };
+    let player = Player { setup, topic, goodbye, device, journal, orders, confirmed, told, started, open };
     let (played, ()) = tokio::join!(player.run(&stop), async {
         // The player lets go of the orders first, so that the publisher ends; a broker that is away must not hold us.
         tokio::select! {
