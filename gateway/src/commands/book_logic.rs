@@ -200,3 +200,112 @@ impl Transition<'_> {
         is_needed.then_some(BookWrite { at: read.now, versions, mark, commands, news })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lockgate_proto::command::{BootId, CommandUpdates, Fields, JournalId, JournalMark, Outcome, Priority, Report};
+    use lockgate_proto::ids::{AgentName, CommandName, DeviceName, SessionId, UserName};
+
+    use super::*;
+    use crate::backbone::BookVersion;
+
+    const NOW: UnixMicros = UnixMicros(1_000_000);
+
+    fn of(agent: &str) -> Holder {
+        AgentName::new(agent).ok()
+    }
+
+    fn command(id: &str) -> Command {
+        Command {
+            id: CommandId::new(id).unwrap(),
+            device: DeviceName::new("pump").unwrap(),
+            name: CommandName::new("open").unwrap(),
+            arguments: Fields::default(),
+            idempotent: false,
+            priority: Priority::Normal,
+            deadline: NOW.offset_by(30_000_000),
+            sender: UserName::new("ann").unwrap(),
+        }
+    }
+
+    fn read(holder: &Holder, book: Book) -> BookRead {
+        let versions = BTreeMap::from([(holder.clone(), BookVersion(5))]);
+        BookRead { now: NOW, book, versions, elsewhere: BTreeMap::new() }
+    }
+
+    /// As the next one reads it.
+    fn after(read: &BookRead, write: &BookWrite) -> BookRead {
+        let mut next = read.clone();
+        next.book.commands.extend(write.commands.iter().map(|(_, kept)| (kept.command.id.clone(), kept.clone())));
+        next.book.mark = write.mark.as_ref().map_or(next.book.mark, |(_, mark)| *mark);
+        next
+    }
+
+    #[test]
+    fn a_burst_is_one_write_and_each_is_answered_for_itself() {
+        let (pi, empty) = (of("pi"), read(&of("pi"), Book::default()));
+        let other = Command { idempotent: true, ..command("a") };
+        let works = [command("a"), command("b"), command("a"), other].map(Work::Accept);
+        let Applied { write, done } = apply(&empty, &pi, &works);
+        let write = write.unwrap();
+        assert_eq!((write.commands.len(), write.news.len(), write.mark), (2, 2, None));
+        assert_eq!(write.versions, empty.versions);
+        assert_eq!(done[0], done[2]);
+        assert_eq!(done[3], Done::Refused(AcceptError::IdTaken));
+    }
+
+    #[test]
+    fn what_is_said_to_be_stored_is_written_once_more_and_what_is_only_looked_at_is_not() {
+        let (pi, empty) = (of("pi"), read(&of("pi"), Book::default()));
+        let accept = [Work::Accept(command("a"))];
+        let stored = after(&empty, &apply(&empty, &pi, &accept).write.unwrap());
+        // The first answer was lost: whether the write is as durable as it is to be, only another write shows.
+        let again = apply(&stored, &pi, &accept).write.unwrap();
+        assert_eq!((again.commands, again.news), (Vec::new(), Vec::new()));
+        assert_eq!(apply(&stored, &pi, &[Work::PassTime]).write, None);
+        assert_eq!(apply(&stored, &pi, &[Work::Cancel(CommandId::new("z").unwrap())]).write, None);
+        let stranger = Ask::Told { session: SessionId(1), updates: CommandUpdates::default() };
+        let refused = apply(&stored, &pi, &[Work::Ask(stranger)]);
+        assert_eq!((refused.write, &refused.done[..]), (None, &[Done::Answer(CourierInput::Refused)][..]));
+    }
+
+    #[test]
+    fn a_command_that_another_agent_tells_of_stays_in_the_book_where_it_stands() {
+        let (pi, hub) = (of("pi"), of("hub"));
+        let mut book = Book::default();
+        let journal = JournalMark { id: JournalId(7), boot: BootId(1), length: 0, forgotten: 0 };
+        book.hello(NOW, SessionId(1), journal);
+        book.accept(NOW, command("a"), true).unwrap();
+        let mut at_pi = read(&pi, book);
+        at_pi.versions.insert(hub.clone(), BookVersion(6));
+        at_pi.elsewhere.insert(command("a").id, hub.clone());
+        let state = State::Ended(Outcome::Succeeded(Fields::default()));
+        let report = Report { id: command("a").id, position: 1, state: state.clone(), command: Some(command("a")) };
+        let updates = CommandUpdates { through: 1, reports: vec![report], ..CommandUpdates::default() };
+        let told = apply(&at_pi, &pi, &[Work::Ask(Ask::Told { session: SessionId(1), updates })]).write.unwrap();
+        assert_eq!(told.versions, at_pi.versions, "both are written");
+        let [(holder, kept)] = &told.commands[..] else { panic!("{told:?}") };
+        assert_eq!((holder, &kept.standing.state), (&hub, &state));
+        assert_eq!(told.news[0].holder, hub);
+        // One that has not left goes over to the agent that has its device now, whose session is told to look.
+        let mut queued = at_pi.clone();
+        queued.book.commands.values_mut().for_each(|kept| kept.standing.state = State::Queued);
+        let claimed = apply(&queued, &pi, &[Work::Claim(vec![command("a").id])]).write.unwrap();
+        assert_eq!(claimed.commands[0].0, pi);
+        assert_eq!(claimed.news, [CommandNews { holder: pi, update: None }]);
+    }
+
+    #[test]
+    fn a_book_that_is_full_takes_no_new_command_and_knows_those_that_it_has() {
+        let pi = of("pi");
+        let mut book = Book::default();
+        for at in 0..OPEN_MAX {
+            book.accept(NOW, command(&format!("c{at}")), true).unwrap();
+        }
+        let full = read(&pi, book);
+        let works = [command("new"), command("c7")].map(Work::Accept);
+        let done = apply(&full, &pi, &works).done;
+        assert_eq!(done[0], Done::Full);
+        assert!(matches!(done[1], Done::Kept(_)));
+    }
+}
