@@ -3,18 +3,23 @@
 
 use std::sync::Arc;
 
-use lockgate_gateway::backbone::{Backbone, BookWrite, BookWritten, CommandNews, Holder};
+use lockgate_gateway::backbone::{Backbone, BookWrite, BookWritten, CommandNews, Health, Holder, LogRead, ReadLimit};
 use lockgate_proto::command::{
     Book, BootId, Command, CommandId, CommandUpdates, Confirm, Fields, JournalHeard, JournalId, JournalMark, Kept,
     Order, Outcome, Priority, Report, State,
 };
+use lockgate_proto::convert::decode_entry;
+use lockgate_proto::entry::EntryBody;
 use lockgate_proto::ids::{AgentName, CommandName, DeviceName, RoomId, Site, Tenant, UserName};
 use lockgate_proto::link::close::CloseCode;
 use lockgate_proto::link::frame::{AgentFrame, GatewayFrame};
+use lockgate_proto::position::Position;
 use lockgate_proto::reading::Value;
 use lockgate_proto::time::UnixMicros;
+use tokio::sync::watch;
 
 use crate::agent::Agent;
+use crate::outage::Fickle;
 use crate::world::{SITE, TENANT, World};
 
 const MINUTE_US: i64 = 60_000_000;
@@ -28,12 +33,17 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
+        Scene::over(|backbone| backbone)
+    }
+
+    /// The gateway sees the backbone as it is wrapped; the scene sees it as it is.
+    fn over(wrap: impl FnOnce(Arc<dyn Backbone>) -> Arc<dyn Backbone>) -> Scene {
         let mut kept = None;
         let world = World::with(
             |_| {},
             |backbone| {
                 kept = Some(Arc::clone(&backbone));
-                backbone
+                wrap(backbone)
             },
         );
         let room = RoomId { tenant: Tenant::new(TENANT).unwrap(), site: Site::new(SITE).unwrap() };
@@ -205,4 +215,37 @@ async fn an_agent_whose_card_was_put_back_is_told_so() {
     let (_agent, heard) = scene.agent(2, 0).await;
     assert_eq!(heard, Some(JournalHeard { through: 1, put_back: true }));
     assert_eq!(scene.state("a").await, State::Ended(Outcome::Interrupted));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_agent_tells_while_the_backbone_is_away_is_stored_once_when_it_is_back() {
+    let (health, _) = watch::channel(Health::Up);
+    let told = health.clone();
+    let scene = Scene::over(|inner| Arc::new(Fickle { inner, health: told }));
+    let (mut agent, _) = scene.agent(1, 0).await;
+    scene.order(&pi(), "a", "pump").await;
+    order(&mut agent).await;
+    let failures = "lockgate_gateway_backbone_failures_total";
+    let before = scene.world.figure(failures).await;
+    health.send_replace(Health::Down { reason: "unplugged".into() });
+    let report = Report { id: CommandId::new("a").unwrap(), position: 1, state: State::Delivered, command: None };
+    let updates = CommandUpdates { through: 1, reports: vec![report], ..CommandUpdates::default() };
+    agent.say(&AgentFrame::CommandUpdates(updates)).await;
+    while scene.world.figure(failures).await < before + 2.0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(scene.state("a").await, State::Dispatched);
+    health.send_replace(Health::Up);
+    let confirm = agent.hear().await;
+    assert!(matches!(confirm, GatewayFrame::CommandConfirm(Confirm { through: 1 })), "{confirm:?}");
+    assert_eq!(scene.state("a").await, State::Delivered);
+    let all = ReadLimit { entries_max: 100, bytes_max: usize::MAX };
+    let log = scene.backbone.read_after(&scene.room, Position::START, all).await.unwrap();
+    let LogRead::Entries(log) = log else { panic!("{log:?}") };
+    let state = |body| match body {
+        EntryBody::Command(update) => Some(update.standing.state.as_str()),
+        _ => None,
+    };
+    let told: Vec<_> = log.iter().filter_map(|entry| state(decode_entry(entry.bytes.clone()).unwrap().body)).collect();
+    assert_eq!(told, ["queued", "dispatched", "delivered"], "each is told once");
 }

@@ -25,9 +25,9 @@ use crate::client::{Client, live, offsets};
 use crate::world::{SITE, World};
 
 /// A backbone that can be taken away. A step that meets its absence may have been stored all the same.
-struct Fickle {
-    inner: Arc<dyn Backbone>,
-    health: watch::Sender<Health>,
+pub(crate) struct Fickle {
+    pub(crate) inner: Arc<dyn Backbone>,
+    pub(crate) health: watch::Sender<Health>,
 }
 
 impl Fickle {
