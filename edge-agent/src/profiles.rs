@@ -65,8 +65,8 @@ mod tests {
             profile.write(&order).unwrap()
         };
         let pump = written("lockgate-pump", "set-speed", "rpm", 900.0).bytes;
-        let hex = pump.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-        assert_eq!(hex, FRAME);
+        let frame = |at: usize| u8::from_str_radix(&FRAME[at..at + 2], 16).unwrap();
+        assert_eq!(pump, (0..FRAME.len()).step_by(2).map(frame).collect::<Vec<_>>());
         let thermostat = written("lockgate-thermostat", "set-point", "celsius", 21.5).bytes;
         assert_eq!(thermostat, b"DO=set V=21.5 ID=7 CMD=c-1*08\n");
         let room = written("lockgate-room", "set-offset", "kelvin", 2.0);

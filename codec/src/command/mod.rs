@@ -41,7 +41,7 @@ pub(crate) struct CommandRule {
     /// How long the device may take, from its last word.
     pub(crate) timeout: Duration,
     /// Whether the device is to reply; else it is done when it is written.
-    pub(crate) awaits_reply: bool,
+    pub(crate) expects_reply: bool,
 }
 
 /// A command on its way to a device.
@@ -69,7 +69,7 @@ pub struct Written {
     /// How long the device may take, from its last word.
     pub timeout: Duration,
     /// Whether the device is to reply.
-    pub awaits_reply: bool,
+    pub expects_reply: bool,
 }
 
 /// Why a command can't be written.

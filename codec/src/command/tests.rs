@@ -124,7 +124,7 @@ fn a_line_goes_out_with_its_arguments_checksum_and_end() {
     assert_eq!(text(&profile, "heat", &[]), "HEAT 1*09\n");
     assert_eq!(text(&profile, "heat", &[("on", Value::Flag(false))]), "HEAT 0*08\n");
     let written = write(&profile, "say", &fields(&[("text", Value::Text("hi".into()))])).unwrap();
-    assert!(!written.awaits_reply && written.topic.is_none());
+    assert!(!written.expects_reply && written.topic.is_none());
     assert_eq!(write(&profile, "set-point", &fields(&[("celsius", Value::Integer(9))])).unwrap().timeout.as_secs(), 2);
 }
 

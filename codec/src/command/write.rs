@@ -55,7 +55,7 @@ pub(super) fn write(profile: &Profile, rule: &CommandRule, order: &Outgoing<'_>)
     }
     let body = rule.write.put(&Sight { values })?.into_bytes();
     let bytes = profile.writing.frame(body)?;
-    Ok(Written { topic, bytes, timeout: rule.timeout, awaits_reply: rule.awaits_reply })
+    Ok(Written { topic, bytes, timeout: rule.timeout, expects_reply: rule.expects_reply })
 }
 
 impl Writing {

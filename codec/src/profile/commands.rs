@@ -142,7 +142,7 @@ pub(super) fn command(table: &Table<'_>, constants: &[(String, String)]) -> Opti
     let confirm = table.or("confirm", false, Item::boolean);
     let idempotent = table.or("idempotent", false, Item::boolean);
     let timeout = table.or("timeout", TIMEOUT, |item| item.duration(Duration::from_millis(10)..=COMMAND_TTL_MAX));
-    let awaits_reply = table.or("reply", true, Item::boolean);
+    let expects_reply = table.or("reply", true, Item::boolean);
     let arguments: Vec<Argument> = table.sections("argument", argument);
     let topic = table.optional("topic", |item| noted(item, Template::parse(item.text()?)));
     let write = table.required("write", body);
@@ -179,7 +179,7 @@ pub(super) fn command(table: &Table<'_>, constants: &[(String, String)]) -> Opti
         confirm,
         idempotent,
         at_once: 1,
-        timeout: awaits_reply.then_some(timeout),
+        timeout: expects_reply.then_some(timeout),
     };
     // The bounds of a description are its own to check.
     let device = DeviceName::new("any").ok()?;
@@ -187,7 +187,7 @@ pub(super) fn command(table: &Table<'_>, constants: &[(String, String)]) -> Opti
         table.problem(format!("can't be described: {error}"), "change what it names");
         return None;
     }
-    Some(CommandRule { description, devices, topic, write, written, timeout, awaits_reply })
+    Some(CommandRule { description, devices, topic, write, written, timeout, expects_reply })
 }
 
 fn label(item: &Item<'_>) -> Option<Arc<str>> {

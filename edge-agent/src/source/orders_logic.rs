@@ -65,7 +65,7 @@ impl<J: Clone> Orders<J> {
         id: u16,
         written: &Written,
     ) -> Option<Settled<J>> {
-        if !written.awaits_reply {
+        if !written.expects_reply {
             let answer = Answer::Succeeded(lockgate_proto::command::Fields::default());
             return Some(Settled { job, answer });
         }
@@ -184,8 +184,8 @@ mod tests {
         }
     }
 
-    fn written(awaits_reply: bool) -> Written {
-        Written { topic: None, bytes: Vec::new(), timeout: Duration::from_secs(5), awaits_reply }
+    fn written(expects_reply: bool) -> Written {
+        Written { topic: None, bytes: Vec::new(), timeout: Duration::from_secs(5), expects_reply }
     }
 
     fn reply(device: Option<&str>, id: Option<&str>, says: Says) -> Reply {

@@ -57,7 +57,7 @@ impl MqttSource {
             // Too much waits for the broker already: nothing of this was taken.
             return job.answer(away(job.attempts_before())).await;
         }
-        if written.awaits_reply {
+        if written.expects_reply {
             self.publishing.asked.push_back(None);
             self.orders.written(self.ingest.now(), job, &command, id, &written);
         } else {
