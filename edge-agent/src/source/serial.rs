@@ -59,6 +59,9 @@ enum PortError {
     /// Somebody wants the source to begin anew.
     #[error("{path} was closed, to begin anew")]
     Restarted { path: String },
+    /// The device does not take what it is to be told.
+    #[error("cannot write to {path}: {source}")]
+    Write { path: String, source: io::Error },
     /// The device is there and can't be read.
     #[error("cannot read {path}: {source}")]
     Read { path: String, source: io::Error },
@@ -147,7 +150,7 @@ impl SerialSource {
     }
 
     /// Writes a command to the device.
-    async fn tell(&mut self, port: &mut SerialStream, job: Job) {
+    async fn tell(&mut self, port: &mut SerialStream, job: Job) -> Result<(), PortError> {
         let (command, id) = (job.command.clone(), self.orders.next_id());
         let order = Outgoing {
             device: &command.device,
@@ -158,16 +161,24 @@ impl SerialSource {
         };
         let written = match self.config.profile.write(&order) {
             Ok(written) => written,
-            Err(error) => return job.answer(unwritable(&error)).await,
+            Err(error) => {
+                job.answer(unwritable(&error)).await;
+                return Ok(());
+            }
         };
-        match tokio::time::timeout(WRITE_PATIENCE, port.write_all(&written.bytes)).await {
+        let failed = match tokio::time::timeout(WRITE_PATIENCE, port.write_all(&written.bytes)).await {
             Ok(Ok(())) => {
                 let settled = self.orders.written(self.clock.now(), job, &command, id, &written);
                 self.settle(settled).await;
+                return Ok(());
             }
-            Ok(Err(error)) => job.answer(not_sent(&format!("cannot write to {}: {error}", self.path()))).await,
-            Err(_) => job.answer(not_sent(&format!("{} takes no bytes", self.path()))).await,
-        }
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+        // A part of it may be on the line: opened anew, so that the next one is not glued to it.
+        let failed = PortError::Write { path: self.path(), source: failed };
+        job.answer(not_sent(&failed.to_string())).await;
+        Err(failed)
     }
 
     async fn settle(&mut self, settled: impl IntoIterator<Item = Settled<Job>>) {
@@ -212,7 +223,11 @@ impl SerialSource {
                 Woken::Read(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Woken::Read(Err(error)) => break Err(self.gone(error)),
                 Woken::Silence => reader.silence(&mut outputs),
-                Woken::Job(job) => self.tell(&mut port, job).await,
+                Woken::Job(job) => {
+                    if let Err(error) = self.tell(&mut port, job).await {
+                        break Err(error);
+                    }
+                }
                 Woken::Restart => break Err(PortError::Restarted { path: self.path() }),
                 Woken::Overdue => {
                     let overdue = self.orders.overdue(now);
