@@ -2,6 +2,7 @@
 //! that fail.
 
 mod chaos;
+mod instances;
 
 use std::path::Path;
 use std::time::Duration;
