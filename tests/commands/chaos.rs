@@ -1,4 +1,4 @@
-//! Hundreds of commands over two gateways while agents and gateways are killed: what was done is what is said.
+//! Hundreds of commands while agent, gateways and connections are killed: what was done is what is said.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -10,6 +10,7 @@ use lockgate_tests::agent::Agent;
 use lockgate_tests::chaos::Chaos;
 use lockgate_tests::gateway::Gateway;
 use lockgate_tests::orders::{Person, Told};
+use lockgate_tests::proxy::Proxy;
 use lockgate_tests::random::Random;
 use lockgate_tests::servant::Servant;
 use lockgate_tests::wait;
@@ -48,7 +49,9 @@ pub(super) fn through_kills(folder: &Path, gateways: &mut [Gateway], urls: &[Str
         servant.take_time(Duration::from_millis(80));
     }
     let of_agent: Vec<&Servant> = servants.iter().collect();
-    let mut agent = agent_of(folder, &urls[0], &gateways[0].agent_token("agent-1")?, &of_agent)?;
+    let lines = gateways.iter().map(|gateway| Proxy::start(gateway.address())).collect::<Result<Vec<Proxy>>>()?;
+    let url = lines.iter().map(|line| format!("ws://{}", line.address())).collect::<Vec<_>>().join(",");
+    let mut agent = agent_of(folder, &url, &gateways[0].agent_token("agent-1")?, &of_agent)?;
     agent.restart()?;
     agent.await_connected()?;
 
@@ -57,7 +60,7 @@ pub(super) fn through_kills(folder: &Path, gateways: &mut [Gateway], urls: &[Str
         let people = people.iter().cycle().take(PEOPLE);
         let senders: Vec<_> = people.map(|person| scope.spawn(|| plan.send_in_turn(person))).collect();
         let mut chaos = Chaos::seeded(SEED);
-        let struck = strike(&mut chaos, kills, &mut agent, gateways);
+        let struck = strike(&mut chaos, kills, &lines, &mut agent, gateways);
         plan.is_over.store(true, Ordering::Relaxed);
         for sender in senders {
             sender.join().map_err(|_| anyhow!("a sender panicked"))??;
@@ -85,9 +88,14 @@ pub(super) fn through_kills(folder: &Path, gateways: &mut [Gateway], urls: &[Str
     Ok(())
 }
 
-fn strike(chaos: &mut Chaos, kills: u32, agent: &mut Agent, gateways: &mut [Gateway]) -> Result<()> {
+/// Kills so many, and cuts the agent's connections in between.
+fn strike(chaos: &mut Chaos, kills: u32, lines: &[Proxy], agent: &mut Agent, gateways: &mut [Gateway]) -> Result<()> {
+    let mut random = Random::seeded(!SEED);
     while chaos.kills() < kills {
-        wait::until("the next kill is due", wait::PATIENCE, || chaos.is_due().then_some(()))?;
+        while !chaos.is_due() {
+            wait::pass(random.span(Duration::from_millis(50), Duration::from_millis(900)));
+            lines.iter().for_each(Proxy::cut);
+        }
         chaos.strike(agent, gateways)?;
     }
     Ok(())
