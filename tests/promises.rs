@@ -8,6 +8,7 @@ mod failover;
 mod json;
 mod load;
 mod presence;
+mod rest;
 mod resume;
 mod secure;
 mod time;

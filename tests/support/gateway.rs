@@ -172,6 +172,11 @@ impl Gateway {
         self.token_of("tester")
     }
 
+    /// A token for a person who may read all and order all.
+    pub fn operator_token(&self) -> Result<String> {
+        self.token(&["user", "operator", "--send"])
+    }
+
     /// A token for a person of this name who may read all.
     pub fn token_of(&self, user: &str) -> Result<String> {
         self.token(&["user", user])

@@ -17,6 +17,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
 use super::asked::{Caller, In, json, name, site};
+use super::document::{CommandKey, Name, NewKey};
 use super::guard::Waits;
 use super::order_logic::{NewCommand, span};
 use super::problem::{Failures, Problem};
@@ -39,7 +40,7 @@ const KEY: &str = "idempotency-key";
     operation_id = "listCommands",
     tag = "commands",
     params(
-        ("site" = String, Path, description = "The site"),
+        ("site" = inline(Name), Path, description = "The site"),
         ("device" = Option<String>, Query, description = "Only those of this device"),
         ("state" = Option<String>, Query, description = "Only those in this state or with this outcome; `open`: those that have not ended"),
         ("group" = Option<String>, Query, description = "Only those of this group"),
@@ -83,8 +84,8 @@ pub(super) async fn list(
     operation_id = "getCommand",
     tag = "commands",
     params(
-        ("site" = String, Path, description = "The site"),
-        ("id" = String, Path, description = "The command, or the group"),
+        ("site" = inline(Name), Path, description = "The site"),
+        ("id" = inline(CommandKey), Path, description = "The command, or the group"),
         ("wait" = Option<String>, Query, description = "So long, at most 30s", pattern = "^[0-9]{1,5} ?(ms|s)$", example = "30s"),
     ),
     responses((status = 200, description = "Where it stands", body = ref("#/components/schemas/CommandOrGroup")), Failures),
@@ -162,10 +163,9 @@ fn is_of(command: &CommandId, id: &CommandId) -> bool {
     operation_id = "sendCommand",
     tag = "commands",
     params(
-        ("site" = String, Path, description = "The site"),
-        ("device" = String, Path, description = "The device"),
-        ("Idempotency-Key" = String, Header, description = "The command's id, unique in the site: 1 to 64 printable bytes without a slash",
-            min_length = 1, max_length = 64),
+        ("site" = inline(Name), Path, description = "The site"),
+        ("device" = inline(Name), Path, description = "The device"),
+        ("Idempotency-Key" = inline(NewKey), Header, description = "The command's id, unique in the site: 1 to 64 printable bytes without a slash"),
     ),
     request_body(content = NewCommand, content_type = "application/json"),
     responses(
@@ -230,7 +230,7 @@ async fn permitted(
     path = "/v1/sites/{site}/commands/{id}/cancel",
     operation_id = "cancelCommand",
     tag = "commands",
-    params(("site" = String, Path, description = "The site"), ("id" = String, Path, description = "The command, or the group")),
+    params(("site" = inline(Name), Path, description = "The site"), ("id" = inline(CommandKey), Path, description = "The command, or the group")),
     responses((status = 200, description = "Where it stands now", body = ref("#/components/schemas/CommandOrGroup")), Failures),
 )]
 pub(super) async fn cancel(

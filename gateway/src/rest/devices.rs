@@ -5,6 +5,7 @@ use lockgate_proto::ids::{DeviceName, Tag};
 use lockgate_proto::wire;
 
 use super::asked::{Caller, In, name, site};
+use super::document::Name;
 use super::problem::{Failures, Problem};
 use super::query_logic::Query;
 use super::{Answer, answer};
@@ -22,7 +23,7 @@ const PAGE: usize = 100;
     operation_id = "listDevices",
     tag = "devices",
     params(
-        ("site" = String, Path, description = "The site"),
+        ("site" = inline(Name), Path, description = "The site"),
         ("after" = Option<String>, Query, description = "Only devices whose names follow this one: `next` of the page before"),
         ("limit" = Option<u32>, Query, description = "Most devices of the page; 100, unless it is given", minimum = 1, maximum = 1000),
         ("tag" = Option<String>, Query, description = "Only devices that have this tag"),
@@ -53,7 +54,7 @@ pub(super) async fn list(
     path = "/v1/sites/{site}/devices/{device}",
     operation_id = "getDevice",
     tag = "devices",
-    params(("site" = String, Path, description = "The site"), ("device" = String, Path, description = "The device")),
+    params(("site" = inline(Name), Path, description = "The site"), ("device" = inline(Name), Path, description = "The device")),
     responses((status = 200, description = "The device", body = ref("#/components/schemas/DeviceReply")), Failures),
 )]
 pub(super) async fn one(

@@ -9,12 +9,52 @@ use http::{HeaderValue, Response};
 use lockgate_proto::wire;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, SecurityRequirement};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr, Schema, SecurityRequirement};
+use utoipa::{PartialSchema, ToSchema};
 
 /// By this name the document knows the token.
 const TOKEN: &str = "token";
 
 const REF: &str = "#/components/schemas/";
+
+/// Characters that no name has: they are not seen, and move what stands beside them.
+const NONE_OF: &str = r"\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069";
+
+/// A name of a path; how many bytes it may have, no schema can say.
+pub(super) struct Name;
+
+/// The id of a command, or of one of a group.
+pub(super) struct CommandKey;
+
+/// The id of a command that is ordered. A header has no more than these characters for certain.
+pub(super) struct NewKey;
+
+impl PartialSchema for Name {
+    fn schema() -> RefOr<Schema> {
+        text(256, &format!("^[^{NONE_OF}]+$"))
+    }
+}
+
+impl PartialSchema for CommandKey {
+    fn schema() -> RefOr<Schema> {
+        text(64 + 1 + 256, &format!("^[^{NONE_OF}/]{{1,64}}(/[^{NONE_OF}]{{1,256}})?$"))
+    }
+}
+
+impl PartialSchema for NewKey {
+    fn schema() -> RefOr<Schema> {
+        text(64, "^[!-.0-~]+$")
+    }
+}
+
+impl ToSchema for Name {}
+impl ToSchema for CommandKey {}
+impl ToSchema for NewKey {}
+
+fn text(length_max: usize, pattern: &str) -> RefOr<Schema> {
+    let schema = json!({ "type": "string", "minLength": 1, "maxLength": length_max, "pattern": pattern });
+    RefOr::T(serde_json::from_value(schema).expect("it is a schema"))
+}
 
 /// All of it but the pages.
 pub(super) fn frame() -> OpenApi {

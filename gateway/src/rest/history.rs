@@ -11,6 +11,7 @@ use lockgate_proto::wire;
 use lockgate_token::Grant;
 
 use super::asked::{Caller, In, site};
+use super::document::Name;
 use super::problem::{Failures, Problem};
 use super::query_logic::Query;
 use super::{Answer, answer};
@@ -57,7 +58,7 @@ struct Wanted {
     operation_id = "readHistory",
     tag = "site",
     params(
-        ("site" = String, Path, description = "The site"),
+        ("site" = inline(Name), Path, description = "The site"),
         ("after" = Option<String>, Query, description = "Position to go on from: `next` of an earlier answer, or `0.0` for the beginning of the log",
             pattern = "^[0-9]{1,20}\\.[0-9a-f]{1,16}$", example = "1042.8f3a5c0012ab77e9"),
         ("limit" = Option<u32>, Query, description = "Most entries; 100, unless it is given", minimum = 1, maximum = 1000),

@@ -3,6 +3,7 @@
 use axum::extract::State;
 
 use super::asked::{Caller, In, site};
+use super::document::Name;
 use super::problem::Failures;
 use super::query_logic::Query;
 use super::{Answer, answer};
@@ -15,7 +16,7 @@ use crate::context::Context;
     path = "/v1/sites/{site}/presence",
     operation_id = "listPresence",
     tag = "site",
-    params(("site" = String, Path, description = "The site")),
+    params(("site" = inline(Name), Path, description = "The site")),
     responses((status = 200, description = "Who is there", body = ref("#/components/schemas/PresenceList")), Failures),
 )]
 pub(super) async fn presence(
@@ -35,7 +36,7 @@ pub(super) async fn presence(
     path = "/v1/sites/{site}/loss",
     operation_id = "getLoss",
     tag = "site",
-    params(("site" = String, Path, description = "The site")),
+    params(("site" = inline(Name), Path, description = "The site")),
     responses((status = 200, description = "By agent", body = ref("#/components/schemas/LossReply")), Failures),
 )]
 pub(super) async fn loss(
