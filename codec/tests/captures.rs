@@ -50,7 +50,7 @@ fn a_node_with_sensors_and_switches() {
 fn subscriptions_are_the_fewest_that_suffice() {
     assert_eq!(profile("zigbee2mqtt").topics(), ["zigbee2mqtt/#"]);
     assert!(profile("esphome").topics().contains(&"+/sensor/+/state".to_owned()));
-    assert_eq!(profile("lockgate-room").topics(), ["sim/+/availability", "sim/+"]);
+    assert_eq!(profile("lockgate-room").topics(), ["sim/+/availability", "sim/+", "sim/+/reply"]);
     assert!(profile("dsmr5-p1").topics().is_empty());
 }
 

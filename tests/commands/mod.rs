@@ -200,12 +200,14 @@ fn an_order_to_all_is_told_as_one() -> Result<()> {
     let told = ann.send(&["--all", "home", "--idempotent", "--id", "night", "--wait", "--ttl", "5min"])?;
     let last = told.lines.last().cloned().unwrap_or_default();
     let members = last["members"].as_u64().unwrap_or_default();
-    // The agent is a device as well, and knows no such command.
-    ensure!(members >= 3 && last["over"].as_u64() == Some(members), "{told:?}");
+    // The agent is a device as well, and knows no such command: it is not of the group.
+    ensure!(told.code == DONE && members == 3 && last["over"] == 3, "{told:?}");
     ensure!(last["counts"]["succeeded"] == 3, "{told:?}");
     for servant in &servants {
         ensure!(servant.done().len() == 1, "{:?}", servant.done());
     }
-    ensure!(ann.commands(&["--group", "night"])?.len() as u64 == members);
+    ensure!(ann.commands(&["--group", "night"])?.len() == 3);
+    let nobody = ann.send(&["--all", "fly"])?;
+    ensure!(nobody.code == 1 && nobody.complaint.contains("takes \"fly\""), "{nobody:?}");
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use lockgate_proto::command::{AcceptError, Command, CommandId, Group, GroupError, Kept};
 use lockgate_proto::ids::{DeviceName, RoomId, Site, Tag, UserName};
 use lockgate_proto::limits::GROUP_MEMBERS_MAX;
@@ -22,6 +23,9 @@ use crate::context::Context;
 
 /// Whoever meets a full book is told to come back after so long: commands end in the meantime.
 const FULL_RETRY: Duration = Duration::from_secs(5);
+
+/// Descriptions that are read at the same time.
+const READ_AT_ONCE: usize = 16;
 
 /// Members of a group that are read at a time.
 const MEMBERS_PAGE: usize = 256;
@@ -97,7 +101,8 @@ pub(crate) async fn whom(context: &Context, grant: &Grant, send: &SendRequest) -
     }
 }
 
-/// Those of a group that is there already where its sender knows who they are; else those of the site, or with the tag.
+/// Those of a group that is there already where its sender knows who they are; else those of the site, or with the tag,
+/// that are not known not to take the command.
 async fn devices(
     context: &Context,
     room: &RoomId,
@@ -113,7 +118,15 @@ async fn devices(
     let wanted =
         PageWanted { devices: DeviceTest::all(), tag: tag.cloned(), after: None, count_max: GROUP_MEMBERS_MAX + 1 };
     let page = context.backbone.page(room, wanted).await.map_err(|error| unavailable(&error))?;
-    Ok(page.devices.into_iter().map(|device| device.device).collect())
+    let devices = page.devices.into_iter().map(|device| device.device);
+    let asked = devices.map(|device| async {
+        let described = context.backbone.description(room, &device).await?;
+        // Who is known not to understand it is not of the group; the agent itself is a device, too.
+        Ok(described.is_none_or(|described| described.command(&send.draft.name).is_some()).then_some(device))
+    });
+    let taking: Vec<Option<DeviceName>> =
+        stream::iter(asked).buffered(READ_AT_ONCE).try_collect().await.map_err(|error| unavailable(&error))?;
+    Ok(taking.into_iter().flatten().collect())
 }
 
 /// Takes an order in.
@@ -135,7 +148,7 @@ pub(crate) async fn accept(
             Ok(Ordered::One(Box::new(accept_one(context, &room, command, deadline).await?)))
         }
         Whom::Many(devices) => {
-            let Some(first) = devices.first().cloned() else { return Err(nobody(&send.target)) };
+            let Some(first) = devices.first().cloned() else { return Err(nobody(send)) };
             let command = send.draft.command(first, sender);
             let kept = context.desk.accept_group(&room, command, devices).await.map_err(|error| refused(&error))?;
             many(&send.draft.id, &kept)
@@ -266,13 +279,18 @@ fn many(id: &CommandId, members: &[Kept]) -> Result<Ordered, RequestError> {
 }
 
 /// There is no device for an order of many.
-fn nobody(target: &Target) -> RequestError {
-    let (field, message) = match target {
+fn nobody(send: &SendRequest) -> RequestError {
+    let name = &send.draft.name;
+    let (field, message) = match &send.target {
         Target::Tagged(tag) => {
             let list = "`lockgate devices SITE` lists the tags that there are";
-            ("send_command.tag", format!("no device of this site has the tag {:?}; {list}", tag.as_str()))
+            let tag = tag.as_str();
+            ("send_command.tag", format!("no device of this site has the tag {tag:?} and takes {name:?}; {list}"))
         }
-        Target::All | Target::Device(_) => ("send_command.all", "no device of this site is known yet".to_owned()),
+        Target::All | Target::Device(_) => {
+            let list = "`lockgate describe SITE DEVICE` tells what a device takes";
+            ("send_command.all", format!("no device of this site is known that takes {name:?}; {list}"))
+        }
     };
     RequestError::new(wire::ErrorCode::NotFound, field, message)
 }
