@@ -13,17 +13,28 @@ use lockgate_proto::ids::{AgentId, AgentName, CommandName, DeviceName, SessionId
 use lockgate_proto::limits::GROUP_MEMBERS_MAX;
 use lockgate_proto::time::UnixMicros;
 use lockgate_runtime::Supervisor;
+use lockgate_tests::redis::Redis;
 use tempfile::TempDir;
 
 use super::{AcceptFailed, Desk, Followed, SweepTask};
-use crate::backbone::conformance::agent::{Agent, device, room};
+use crate::backbone::conformance::agent::{Agent, assert_linked, device, log_of, room};
 use crate::backbone::embedded::{EmbeddedBackbone, EmbeddedOptions};
-use crate::backbone::{Backbone, CommandsWanted};
+use crate::backbone::redis::{RedisBackbone, RedisOptions};
+use crate::backbone::{Backbone, CommandsWanted, Random};
 
 const MINUTE_US: i64 = 60_000_000;
 
 /// No test waits so long for anything that is to come.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+fn random() -> Random {
+    Box::new(|bytes: &mut [u8]| {
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&lockgate_runtime::random().to_le_bytes()[..chunk.len()]);
+        }
+        Ok(())
+    })
+}
 
 struct Scene {
     _place: TempDir,
@@ -38,14 +49,8 @@ impl Scene {
         let place = TempDir::new().unwrap();
         let now = Arc::new(AtomicI64::new(0));
         let clock = Arc::clone(&now);
-        let random = Box::new(|bytes: &mut [u8]| {
-            bytes.chunks_mut(8).for_each(|chunk| {
-                chunk.copy_from_slice(&lockgate_runtime::random().to_le_bytes()[..chunk.len()]);
-            });
-            Ok(())
-        });
         let clock = Arc::new(move || UnixMicros(clock.load(Ordering::Relaxed)));
-        let backbone = EmbeddedBackbone::open(EmbeddedOptions::new(place.path().to_owned(), clock, random)).unwrap();
+        let backbone = EmbeddedBackbone::open(EmbeddedOptions::new(place.path().to_owned(), clock, random())).unwrap();
         let (backbone, supervisor): (Arc<dyn Backbone>, _) = (Arc::new(backbone), Supervisor::new());
         let desk = Desk::new(Arc::clone(&backbone), supervisor.clone());
         Scene { _place: place, desk, backbone, supervisor, now }
@@ -277,4 +282,49 @@ async fn waits_end_at_their_deadline_and_the_agent_may_know_better() {
     let updates = CommandUpdates { through: 1, reports: vec![report], ..CommandUpdates::default() };
     scene.desk.ask(&agent, Ask::Told { session: SessionId(1), updates }).await.unwrap();
     assert_eq!(scene.state("a").await, success);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_gateways_on_one_redis_compete_for_a_book_and_lose_nothing() {
+    let place = TempDir::new().unwrap();
+    let redis = Redis::start(&place.path().join("redis")).unwrap();
+    let supervisor = Supervisor::new();
+    let mut gateways: Vec<(Desk, Arc<dyn Backbone>)> = Vec::new();
+    for _ in 0..2 {
+        let options = RedisOptions::new(&redis.url(), Arc::new(|| UnixMicros(0)), random());
+        let backbone: Arc<dyn Backbone> = Arc::new(RedisBackbone::open(options, &supervisor).await.unwrap());
+        gateways.push((Desk::new(Arc::clone(&backbone), supervisor.clone()), backbone));
+    }
+    let backbone = Arc::clone(&gateways[0].1);
+    let mut agent = Agent::open(&backbone, &room("plant"), "pi", 1).await;
+    agent.store("pump", 1).await;
+    let now = backbone.book(&room("plant"), &None, &[]).await.unwrap().now;
+    let deadline = now.offset_by(10 * MINUTE_US);
+    let mut senders = tokio::task::JoinSet::new();
+    for at in 0..200 {
+        let desk = gateways[at % 2].0.clone();
+        senders.spawn(async move {
+            let command = Command { deadline, ..command(&format!("c{at}")) };
+            let accepted = desk.accept(&room("plant"), command.clone()).await.unwrap();
+            assert_eq!(accepted.standing.state, State::Queued);
+            // Each tenth is taken back at once, and each is repeated by one who has not heard the answer.
+            if at % 10 == 0 {
+                desk.cancel(&room("plant"), &command.id).await.unwrap().unwrap();
+            }
+            desk.accept(&room("plant"), command).await.unwrap().standing.state
+        });
+    }
+    let states = tokio::time::timeout(PATIENCE, senders.join_all()).await.unwrap();
+    assert_eq!(states.iter().filter(|state| **state == State::Ended(Outcome::Cancelled)).count(), 20);
+    // What one gateway took is what the other one hands over.
+    let scene = Scene { _place: place, desk: gateways[1].0.clone(), backbone, supervisor, now: Arc::default() };
+    let mut handed = scene.dispatch(&agent.id, SessionId(1)).await;
+    handed.sort();
+    handed.dedup();
+    assert_eq!(handed.len(), 16);
+    assert_eq!(scene.count().await, 200);
+    let log = log_of(&scene.backbone, &room("plant")).await;
+    assert_linked(&log);
+    assert_eq!(log.len(), 1 + 200 + 20 + 16, "each change is told once");
+    drop(redis);
 }
