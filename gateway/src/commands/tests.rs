@@ -291,7 +291,7 @@ async fn two_gateways_on_one_redis_compete_for_a_book_and_lose_nothing() {
     let supervisor = Supervisor::new();
     let mut gateways: Vec<(Desk, Arc<dyn Backbone>)> = Vec::new();
     for _ in 0..2 {
-        let options = RedisOptions::new(&redis.url(), Arc::new(|| UnixMicros(0)), random());
+        let options = RedisOptions::new(redis.url(), Arc::new(|| UnixMicros(0)), random());
         let backbone: Arc<dyn Backbone> = Arc::new(RedisBackbone::open(options, &supervisor).await.unwrap());
         gateways.push((Desk::new(Arc::clone(&backbone), supervisor.clone()), backbone));
     }
