@@ -80,7 +80,7 @@ pub fn start(parts: Parts, supervisor: &Supervisor) -> Result<Bound, StartError>
     let context = Context {
         config: Arc::clone(&config),
         attendance: attendance(&parts.backbone, instance, parts.clock.clone(), supervisor),
-        desk: desk(&parts.backbone, supervisor),
+        desk: desk(&parts.backbone, parts.clock.clone(), supervisor),
         neighbours: Neighbours::start(&parts.backbone, instance, &config.server, supervisor),
         backbone: parts.backbone,
         rooms,
@@ -140,8 +140,8 @@ fn attendance(backbone: &Arc<dyn Backbone>, instance: InstanceId, clock: Clock, 
 }
 
 /// Takes commands from now on, and ends those that are overdue.
-fn desk(backbone: &Arc<dyn Backbone>, supervisor: &Supervisor) -> Desk {
-    let desk = Desk::new(Arc::clone(backbone), supervisor.clone());
+fn desk(backbone: &Arc<dyn Backbone>, clock: Clock, supervisor: &Supervisor) -> Desk {
+    let desk = Desk::new(Arc::clone(backbone), supervisor.clone(), clock);
     let task = SweepTask { desk: desk.clone() };
     supervisor.spawn("overdue commands", |stop| async move {
         task.run(stop).await;

@@ -48,7 +48,7 @@ pub(super) async fn connect(peer: &mut Peer, encoding: Encoding, context: &Conte
         session: session.0,
         tenant: grant.tenant.as_str().to_owned(),
         subject: grant.subject().to_owned(),
-        server_time_us: context.clock.wall().0,
+        server_time_us: context.desk.now().0,
         ping_interval_ms: reply::millis(context.config.client.ping_interval),
     };
     peer.send(encoding.encode(id, Body::Connected(connected))).await?;

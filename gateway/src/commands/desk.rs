@@ -6,11 +6,14 @@ use std::sync::Arc;
 use futures_util::future::{join_all, try_join_all};
 use lockgate_proto::command::{AcceptError, Ask, Command, CommandId, CourierInput, Group, GroupError, Kept};
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId};
+use lockgate_proto::time::UnixMicros;
 use lockgate_runtime::Supervisor;
+use lockgate_runtime::clock::Clock;
 
 use super::book_logic::{Done, OPEN_MAX, Work};
 use super::hub::{Follow, Hub, Nudges};
 use super::line::Lines;
+use super::time::BackboneClock;
 use crate::backbone::{Backbone, BackboneError, CommandPage, CommandsWanted, Holder};
 
 /// Of so many devices of a group, the list of all devices is read, and not each one's shadow.
@@ -43,8 +46,9 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// A desk over this backbone; the tasks that follow rooms run under the supervisor.
-    pub(crate) fn new(backbone: Arc<dyn Backbone>, supervisor: Supervisor) -> Desk {
-        Desk { hub: Hub::new(Arc::clone(&backbone), supervisor), backbone, lines: Arc::default() }
+    pub(crate) fn new(backbone: Arc<dyn Backbone>, supervisor: Supervisor, clock: Clock) -> Desk {
+        let lines = Arc::new(Lines::new(BackboneClock::new(clock)));
+        Desk { hub: Hub::new(Arc::clone(&backbone), supervisor), backbone, lines }
     }
 
     /// Stores a command, and gives back what is stored. The same command again is the same command.
@@ -103,6 +107,11 @@ impl Desk {
     /// Tells an agent's session when to look into its book.
     pub(crate) fn nudges(&self, agent: &AgentId) -> Nudges {
         self.hub.nudges(agent)
+    }
+
+    /// The backbone's time, by which deadlines go.
+    pub(crate) fn now(&self) -> UnixMicros {
+        self.lines.time.now()
     }
 
     /// Asks what a courier asks.

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::book_logic::{Applied, Done, Work, apply};
+use super::time::BackboneClock;
 use crate::backbone::{Backbone, BackboneError, BookWritten, Holder};
 use crate::metrics::Counter;
 
@@ -22,13 +23,17 @@ const ATTEMPTS_MAX: u32 = 32;
 const LINES_BEFORE_PRUNING: usize = 64;
 
 /// All lines of this gateway.
-#[derive(Default)]
 pub(super) struct Lines {
+    pub(super) time: Arc<BackboneClock>,
     /// A mutex and no task: held for one look.
     lines: Mutex<HashMap<(RoomId, Holder), Weak<Line>>>,
 }
 
 impl Lines {
+    pub(super) fn new(time: BackboneClock) -> Lines {
+        Lines { time: Arc::new(time), lines: Mutex::default() }
+    }
+
     /// The line at a book.
     pub(super) fn at(&self, room: &RoomId, holder: &Holder) -> Arc<Line> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,6 +47,7 @@ impl Lines {
         let line = Arc::new(Line {
             room: room.clone(),
             holder: holder.clone(),
+            time: Arc::clone(&self.time),
             waiting: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         });
@@ -54,6 +60,7 @@ impl Lines {
 pub(super) struct Line {
     room: RoomId,
     holder: Holder,
+    time: Arc<BackboneClock>,
     /// Held for one push or one look.
     waiting: Mutex<VecDeque<Item>>,
     /// Whoever has it works.
@@ -127,7 +134,9 @@ impl Line {
     async fn serve(&self, backbone: &dyn Backbone, works: &[Work]) -> Result<Vec<Done>, BackboneError> {
         let ids: Vec<_> = works.iter().flat_map(Work::ids).collect();
         for attempt in 0..ATTEMPTS_MAX {
+            let asked = self.time.ours();
             let read = backbone.book(&self.room, &self.holder, &ids).await?;
+            self.time.heard(asked, read.now);
             let Applied { write, done } = apply(&read, &self.holder, works);
             let Some(write) = write else { return Ok(done) };
             match backbone.write_book(&self.room, &write).await? {

@@ -10,6 +10,7 @@ mod desk;
 mod hub;
 mod line;
 mod sweep;
+mod time;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use lockgate_proto::ids::{AgentId, AgentName, CommandName, DeviceName, SessionId
 use lockgate_proto::limits::GROUP_MEMBERS_MAX;
 use lockgate_proto::time::UnixMicros;
 use lockgate_runtime::Supervisor;
+use lockgate_runtime::clock::Clock;
 use lockgate_tests::redis::Redis;
 use tempfile::TempDir;
 
@@ -52,7 +53,7 @@ impl Scene {
         let clock = Arc::new(move || UnixMicros(clock.load(Ordering::Relaxed)));
         let backbone = EmbeddedBackbone::open(EmbeddedOptions::new(place.path().to_owned(), clock, random())).unwrap();
         let (backbone, supervisor): (Arc<dyn Backbone>, _) = (Arc::new(backbone), Supervisor::new());
-        let desk = Desk::new(Arc::clone(&backbone), supervisor.clone());
+        let desk = Desk::new(Arc::clone(&backbone), supervisor.clone(), Clock::system());
         Scene { _place: place, desk, backbone, supervisor, now }
     }
 
@@ -293,7 +294,7 @@ async fn two_gateways_on_one_redis_compete_for_a_book_and_lose_nothing() {
     for _ in 0..2 {
         let options = RedisOptions::new(redis.url(), Arc::new(|| UnixMicros(0)), random());
         let backbone: Arc<dyn Backbone> = Arc::new(RedisBackbone::open(options, &supervisor).await.unwrap());
-        gateways.push((Desk::new(Arc::clone(&backbone), supervisor.clone()), backbone));
+        gateways.push((Desk::new(Arc::clone(&backbone), supervisor.clone(), Clock::system()), backbone));
     }
     let backbone = Arc::clone(&gateways[0].1);
     let mut agent = Agent::open(&backbone, &room("plant"), "pi", 1).await;

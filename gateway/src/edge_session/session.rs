@@ -99,8 +99,9 @@ async fn serve(peer: &mut Peer, session: SessionId, visitor: Visitor, context: C
     end
 }
 
+/// Agents are told the backbone's time: deadlines go by it, and it is the same at every gateway.
 fn clocks(context: &Context) -> Now {
-    Now { mono: context.clock.now(), wall: context.clock.wall() }
+    Now { mono: context.clock.now(), wall: context.desk.now() }
 }
 
 struct Shell<'p> {

@@ -190,7 +190,7 @@ pub(super) async fn send(
     query.finish()?;
     let key = key(&headers)?;
     let ordered: NewCommand = json(&headers, body).await?;
-    let (ordered, deadline) = ordered.order(&site, &device, &key, context.clock.wall())?;
+    let (ordered, deadline) = ordered.order(&site, &device, &key, context.desk.now())?;
     let order = requests::send(ordered).map_err(|error| renamed(error.into()))?;
     let OrderRequest::Send(send) = order else { return Err(fault()) };
     let command = permitted(&context, &grant, &send).await?;

@@ -53,7 +53,7 @@ pub(crate) enum Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Draft {
     pub(crate) id: CommandId,
-    name: CommandName,
+    pub(crate) name: CommandName,
     arguments: Fields,
     idempotent: bool,
     priority: Priority,

@@ -66,7 +66,7 @@ impl Session<'_> {
             }
             Ok(body)
         });
-        self.following.settle(self.context.clock.wall());
+        self.following.settle(self.context.desk.now());
         answer
     }
 
@@ -75,7 +75,7 @@ impl Session<'_> {
             let message = format!("command {:?} is not followed on this connection, or it is over", id.as_str());
             return Err(RequestError::new(wire::ErrorCode::NotFound, "unfollow_command.id", message));
         }
-        self.following.settle(self.context.clock.wall());
+        self.following.settle(self.context.desk.now());
         Ok(Body::Unfollowed(wire::Unfollowed { site: site.as_str().to_owned(), id: id.as_str().to_owned() }))
     }
 
@@ -88,17 +88,17 @@ impl Session<'_> {
             let open = self.following.open(&site);
             self.look_into(&site, open).await?;
         }
-        self.following.settle(self.context.clock.wall());
+        self.following.settle(self.context.desk.now());
         self.peer.flush().await
     }
 
     /// The store is asked what became of those that somebody should have told of by now.
     pub(super) async fn overdue(&mut self) -> Result<(), End> {
-        let overdue = self.following.followed.overdue(self.context.clock.wall());
+        let overdue = self.following.followed.overdue(self.context.desk.now());
         for (site, ids) in overdue {
             self.look_into(&site, ids).await?;
         }
-        self.following.settle(self.context.clock.wall());
+        self.following.settle(self.context.desk.now());
         self.peer.flush().await
     }
 
