@@ -45,7 +45,7 @@ pub(crate) fn router(context: Context, supervisor: Supervisor) -> Router {
     if serve.has(Service::Client) {
         router = router.route("/v1/client", get(client));
     }
-    let pages = if serve.has(Service::Client) { rest::router(context.clone()) } else { Router::new() };
+    let pages = if serve.has(Service::Api) { rest::router(context.clone()) } else { Router::new() };
     router.fallback(not_found).with_state(Routes { context, supervisor }).merge(pages)
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lockgate_gateway::config::Config;
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
@@ -260,4 +261,14 @@ async fn who_waits_for_a_command_is_answered_when_it_has_ended() {
         (&page["commands"][0]["command"]["id"], &second["commands"][0]["command"]["id"]),
         (&json!("d"), &json!("c"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_where_the_api_is_served_and_nowhere_else() {
+    for (words, status) in [("'api'", 401), ("'edge', 'client'", 404)] {
+        let text = format!("[server]\nserve = [{words}]");
+        let serve = Config::from_toml("gateway.toml", &text).unwrap().server.serve;
+        let world = World::with(|config| config.server.serve = serve, |backbone| backbone);
+        assert_eq!(world.get("/v1/sites/plant/devices").await.status, status, "{words}");
+    }
 }
