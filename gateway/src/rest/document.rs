@@ -115,6 +115,8 @@ fn with_schemas(mut document: Value) -> Value {
     }
     let either = ["CommandStatus", "GroupStatus"].map(|name| json!({ "$ref": format!("{REF}{name}") }));
     schemas.insert("CommandOrGroup".to_owned(), json!({ "description": "A group has `members`.", "anyOf": either }));
+    // Of the two ways to say a deadline, one.
+    schemas["NewCommand"]["not"] = json!({ "required": ["deadlineUs", "ttl"] });
     document["components"]["schemas"] = Value::Object(schemas);
     document
 }
