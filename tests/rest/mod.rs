@@ -20,10 +20,10 @@ const FLEET: Fleet = Fleet { pumps: 1, thermostats: 1, meters: 0, rooms: 0 };
 const RUN_MAX: Duration = Duration::from_secs(120);
 
 /// Asks for each page so many times by chance, besides the bounds of each parameter.
-const EXAMPLES: &str = "25";
+const EXAMPLES: &str = "15";
 
 /// It asks about twice as much.
-const CASES_MIN: u32 = 250;
+const CASES_MIN: u32 = 200;
 
 /// Runs Schemathesis over all pages; `settings` is its configuration.
 fn judge(folder: &Path, gateway: &Gateway, name: &str, settings: &str) -> Result<()> {
