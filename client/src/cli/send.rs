@@ -250,8 +250,8 @@ fn told_of_group(group: &GroupStatus) -> Option<(u8, String)> {
         return None;
     };
     let (id, done, members) = (&group.id, group.count("succeeded"), group.members);
-    let rest = "`lockgate commands SITE --group` tells of each";
-    Some((exit_code, format!("of the {members} commands of group {id}, {done} succeeded; {rest} {id}")))
+    let rest = format!("`lockgate commands SITE --group {id}` tells of each");
+    Some((exit_code, format!("of the {members} commands of group {id}, {done} succeeded; {rest}")))
 }
 
 #[cfg(test)]
