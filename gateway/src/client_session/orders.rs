@@ -27,6 +27,10 @@ const FULL_RETRY: Duration = Duration::from_secs(5);
 /// Descriptions that are read at the same time.
 const READ_AT_ONCE: usize = 16;
 
+/// LIMIT: devices of a site that are looked at for an order to many: as many as a group may have, and as
+/// many that do not take it.
+const DEVICES_READ_MAX: usize = 2 * GROUP_MEMBERS_MAX;
+
 /// Members of a group that are read at a time.
 const MEMBERS_PAGE: usize = 256;
 
@@ -115,9 +119,11 @@ async fn devices(
             return Ok(members.into_iter().map(|kept| kept.command.device).collect());
         }
     }
-    let wanted =
-        PageWanted { devices: DeviceTest::all(), tag: tag.cloned(), after: None, count_max: GROUP_MEMBERS_MAX + 1 };
+    let wanted = PageWanted { devices: DeviceTest::all(), tag: tag.cloned(), after: None, count_max: DEVICES_READ_MAX };
     let page = context.backbone.page(room, wanted).await.map_err(|error| unavailable(&error))?;
+    if page.more {
+        return Err(refused(&GroupError::TooLarge { count: page.devices.len() }.into()));
+    }
     let devices = page.devices.into_iter().map(|device| device.device);
     let asked = devices.map(|device| async {
         let described = context.backbone.description(room, &device).await?;
