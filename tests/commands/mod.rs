@@ -208,6 +208,6 @@ fn an_order_to_all_is_told_as_one() -> Result<()> {
     }
     ensure!(ann.commands(&["--group", "night"])?.len() == 3);
     let nobody = ann.send(&["--all", "fly"])?;
-    ensure!(nobody.code == 1 && nobody.complaint.contains("takes \"fly\""), "{nobody:?}");
+    ensure!(nobody.code == 5 && nobody.complaint.contains("takes \"fly\""), "{nobody:?}");
     Ok(())
 }
