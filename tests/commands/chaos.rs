@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use lockgate_tests::agent::Agent;
 use lockgate_tests::chaos::Chaos;
 use lockgate_tests::gateway::Gateway;
 use lockgate_tests::orders::{Person, Told};
