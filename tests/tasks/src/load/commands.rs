@@ -23,8 +23,8 @@ const PUMPS: u32 = 10;
 /// So much is published meanwhile in rooms of their own.
 const BESIDE: &[&str] = &["--name", "beside", "--rooms", "10", "--agents", "100", "--readers", "100", "--rate", "2000"];
 
-/// One at a time, and as many as a hundred operators: each with its own figures.
-const AT_ONCE: [(&str, &str, &str); 2] = [("one", "1", "300"), ("hundred", "100", "2000")];
+/// One at a time, and as many as a hundred operators: each with its own figures. Together fewer than an agent remembers.
+const AT_ONCE: [(&str, &str, &str); 2] = [("one", "1", "200"), ("hundred", "100", "600")];
 
 /// Small writes that are synced one after the other, to see what the disk takes for one.
 const SYNCS: usize = 200;

@@ -288,12 +288,7 @@ pub(crate) const RUNS: &[Run] = &[
         beside: Beside::Nothing,
         rows: PEOPLE,
     },
-    commands(
-        "commands",
-        "300 commands to ten pumps one by one, then 2,000 a hundred at a time",
-        Setup::Embedded,
-        false,
-    ),
+    commands("commands", "200 commands to ten pumps one by one, then 600 a hundred at a time", Setup::Embedded, false),
     commands("commands-busy", "the same beside 2,000 readings/s", Setup::Embedded, true),
     commands("commands-redis", "as commands, over Redis", Setup::Redis(1), false),
     commands("commands-redis-busy", "the same beside 2,000 readings/s", Setup::Redis(1), true),
