@@ -30,8 +30,8 @@ pub enum CertificatesError {
     Unusable(#[from] TlsError),
 }
 
-/// Reads the certificate, if there is to be one, and looks from now on whether it was replaced.
-pub(crate) fn start(config: &Config, supervisor: &Supervisor) -> Result<Option<ServerTls>, CertificatesError> {
+/// Reads the certificate, if there is to be one.
+pub(crate) fn load(config: &Config) -> Result<Option<ServerTls>, CertificatesError> {
     if config.is_open_to_all() {
         return Err(CertificatesError::Open { listen: config.server.listen });
     }
@@ -40,6 +40,12 @@ pub(crate) fn start(config: &Config, supervisor: &Supervisor) -> Result<Option<S
         identity: IdentityFiles { cert_file, key_file },
         client_ca_file: agents_ca_file,
     })?;
+    Ok(Some(tls))
+}
+
+/// The same, and looks from now on whether it was replaced.
+pub(crate) fn start(config: &Config, supervisor: &Supervisor) -> Result<Option<ServerTls>, CertificatesError> {
+    let Some(tls) = load(config)? else { return Ok(None) };
     let watched = tls.clone();
     supervisor.spawn("certificates", |stop| look(watched, stop));
     Ok(Some(tls))

@@ -92,7 +92,11 @@ impl Cli {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Check(args) => {
-                let Some(_config) = load(&args.config)? else { return Ok(ExitCode::from(EXIT_USAGE)) };
+                let Some(config) = load(&args.config)? else { return Ok(ExitCode::from(EXIT_USAGE)) };
+                if let Err(error) = crate::certificates::load(&config) {
+                    complain(&error);
+                    return Ok(ExitCode::from(EXIT_USAGE));
+                }
                 writeln!(anstream::stdout(), "{}: all is well", args.config.display())?;
                 Ok(ExitCode::SUCCESS)
             }

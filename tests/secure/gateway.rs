@@ -121,6 +121,14 @@ fn a_gateway_that_others_can_reach_does_not_start_without_tls_or_a_word() -> Res
     let refused = run("open", "")?.output()?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(!refused.status.success() && said.contains("server.insecure") && said.contains("[tls]"), "{said}");
+    let checked =
+        Command::new(ours("lockgate-gateway")?).args(["check", "--config"]).arg(folder.join("open.toml")).output()?;
+    ensure!(checked.status.success(), "it listens on the loopback address unless it is told otherwise");
+    std::fs::write(folder.join("everywhere.toml"), "[server]\nlisten = '0.0.0.0:0'\n")?;
+    let everywhere = folder.join("everywhere.toml");
+    let checked = Command::new(ours("lockgate-gateway")?).args(["check", "--config"]).arg(everywhere).output()?;
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    ensure!(checked.status.code() == Some(2) && said.contains("server.insecure"), "{said}");
     let mut missing = run("missing", "[tls]\ncert_file = \"none.crt\"\nkey_file = \"none.key\"\n")?;
     let said = String::from_utf8_lossy(&missing.output()?.stderr).into_owned();
     ensure!(said.contains("none.crt"), "{said}");

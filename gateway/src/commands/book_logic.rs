@@ -156,12 +156,23 @@ impl Transition<'_> {
                 CourierInput::HandedOver(orders)
             }
             Ask::Told { session, updates: told } => {
-                let (confirm, updates) = self.book.told(self.now, *session, told)?;
+                let mut told = told.clone();
+                told.reports.retain(|report| self.may_tell(&report.id));
+                told.progress.retain(|report| self.may_tell(&report.id));
+                let (confirm, updates) = self.book.told(self.now, *session, &told)?;
                 self.updates.extend(updates);
                 self.says_stored = true;
                 CourierInput::Stored(confirm)
             }
         })
+    }
+
+    /// Whether the holder can know of the command: it stands in its own book, or was dispatched to its own journal. What
+    /// an agent says of others' commands is confirmed, so that it goes on, and counts for nothing.
+    fn may_tell(&self, id: &CommandId) -> bool {
+        let own = self.book.mark.journal.map(|journal| journal.id);
+        let bound = || self.book.commands.get(id).and_then(|kept| kept.bound).map(|bound| bound.journal);
+        !self.homes.contains_key(id) || (own.is_some() && bound() == own)
     }
 
     fn home(&self, id: &CommandId) -> Holder {
@@ -203,7 +214,9 @@ impl Transition<'_> {
 
 #[cfg(test)]
 mod tests {
-    use lockgate_proto::command::{BootId, CommandUpdates, Fields, JournalId, JournalMark, Outcome, Priority, Report};
+    use lockgate_proto::command::{
+        BootId, Bound, CommandUpdates, Fields, JournalId, JournalMark, Outcome, Priority, Report,
+    };
     use lockgate_proto::ids::{AgentName, CommandName, DeviceName, SessionId, UserName};
 
     use super::*;
@@ -282,7 +295,14 @@ mod tests {
         let state = State::Ended(Outcome::Succeeded(Fields::default()));
         let report = Report { id: command("a").id, position: 1, state: state.clone(), command: Some(command("a")) };
         let updates = CommandUpdates { through: 1, reports: vec![report], ..CommandUpdates::default() };
-        let told = apply(&at_pi, &pi, &[Work::Ask(Ask::Told { session: SessionId(1), updates })]).write.unwrap();
+        let tells = [Work::Ask(Ask::Told { session: SessionId(1), updates })];
+        // It never had it: what it says of it is no news.
+        let told = apply(&at_pi, &pi, &tells).write.unwrap();
+        assert!(told.commands.is_empty() && told.news.is_empty(), "{told:?}");
+        // It had it, before its device went over.
+        let had = Some(Bound { journal: journal.id, boot: journal.boot });
+        at_pi.book.commands.values_mut().for_each(|kept| kept.bound = had);
+        let told = apply(&at_pi, &pi, &tells).write.unwrap();
         assert_eq!(told.versions, at_pi.versions, "both are written");
         let [(holder, kept)] = &told.commands[..] else { panic!("{told:?}") };
         assert_eq!((holder, &kept.standing.state), (&hub, &state));

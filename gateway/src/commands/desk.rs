@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::{join_all, try_join_all};
-use lockgate_proto::command::{AcceptError, Ask, Command, CommandId, CourierInput, Group, GroupError, Kept};
+use lockgate_proto::command::{AcceptError, Ask, Command, CommandId, CourierInput, Group, GroupError, Kept, Report};
 use lockgate_proto::ids::{AgentId, AgentName, DeviceName, RoomId};
 use lockgate_proto::time::UnixMicros;
 use lockgate_runtime::Supervisor;
@@ -115,11 +115,33 @@ impl Desk {
     }
 
     /// Asks what a courier asks.
-    pub(crate) async fn ask(&self, agent: &AgentId, ask: Ask) -> Result<CourierInput, BackboneError> {
+    pub(crate) async fn ask(&self, agent: &AgentId, mut ask: Ask) -> Result<CourierInput, BackboneError> {
+        if let Ask::Told { updates, .. } = &mut ask {
+            self.keep_own(agent, &mut updates.reports).await?;
+        }
         match self.work(&agent.room, &Some(agent.agent.clone()), Work::Ask(ask)).await? {
             Done::Answer(answer) => Ok(answer),
             Done::Kept(_) | Done::Unknown | Done::Refused(_) | Done::Full | Done::Nothing => Ok(CourierInput::Refused),
         }
+    }
+
+    /// Leaves out reports of commands that the backbone does not know, of devices that are another agent's: they would
+    /// become history that nobody made.
+    async fn keep_own(&self, agent: &AgentId, reports: &mut Vec<Report>) -> Result<(), BackboneError> {
+        let mut kept = Vec::with_capacity(reports.len());
+        for report in reports.drain(..) {
+            let is_others = match &report.command {
+                Some(command) if self.get(&agent.room, &report.id).await?.is_none() => {
+                    self.holder_of(&agent.room, &command.device).await?.is_some_and(|holder| holder != agent.agent)
+                }
+                Some(_) | None => false,
+            };
+            if !is_others {
+                kept.push(report);
+            }
+        }
+        *reports = kept;
+        Ok(())
     }
 
     pub(super) async fn work(&self, room: &RoomId, holder: &Holder, work: Work) -> Result<Done, BackboneError> {

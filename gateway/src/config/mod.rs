@@ -227,7 +227,7 @@ impl Config {
         let data = root.or("data", default.data, Item::file);
         let server = root.section("server", |table| Some(ServerConfig::check(table, default.server)));
         // An optional section: told apart from one that is written wrongly.
-        let tls = if root.has("tls") { Some(root.section("tls", TlsConfig::check)?) } else { None };
+        let tls = root.has("tls").then(|| root.section("tls", TlsConfig::check));
         let metrics = root.section("metrics", |table| {
             Some(MetricsConfig { listen: table.or("listen", default.metrics.listen, address) })
         });
@@ -255,11 +255,15 @@ impl Config {
                 table.or("commands", default.retention.commands, |item| item.duration(60 * MINUTE..=36_500 * DAY));
             Some(RetentionConfig { age, bytes, commands })
         });
-        let redis = if root.has("redis") { Some(root.section("redis", RedisConfig::check)?) } else { None };
+        let redis = root.has("redis").then(|| root.section("redis", RedisConfig::check));
+        // Only now, when all others have been looked at, may a fault in one of these end the reading.
+        if matches!(tls, Some(None)) || matches!(redis, Some(None)) {
+            return None;
+        }
         Some(Config {
             data,
             server: server?,
-            tls,
+            tls: tls.flatten(),
             metrics: metrics?,
             auth: auth?,
             edge: edge?,
@@ -267,7 +271,7 @@ impl Config {
             presence: presence?,
             limits: limits?,
             retention: retention?,
-            redis,
+            redis: redis.flatten(),
         })
     }
 }

@@ -89,6 +89,15 @@ fn peers_are_addresses_of_gateways() {
 }
 
 #[test]
+fn a_fault_in_an_optional_section_hides_no_other() {
+    let problems = problems("[tls]\ncert_file = 'c'\n[redis]\nurl = 'h'\n[retention]\nbytes = 'lots'");
+    assert_eq!(problems.len(), 3, "{problems:#?}");
+    for key in ["tls.key_file", "redis.url", "retention.bytes"] {
+        assert!(problems.iter().any(|problem| problem.contains(key)), "{key}: {problems:#?}");
+    }
+}
+
+#[test]
 fn every_fault_is_told_at_once() {
     let text = "dato = 'x'\n[server]\nlisten = 'localhost'\nbacklog = 0\n[edge]\nping_interval = '1h'\n";
     let problems = problems(text);

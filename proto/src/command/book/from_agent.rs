@@ -2,10 +2,11 @@
 
 use super::{Book, Bound, Kept, SessionOver};
 use crate::command::{
-    CommandUpdate, CommandUpdates, Confirm, Failure, FailureKind, JournalMark, Outcome, Report, Standing, State,
-    Witness,
+    Command, CommandUpdate, CommandUpdates, Confirm, Failure, FailureKind, JournalMark, Outcome, Report, Standing,
+    State, Witness,
 };
 use crate::ids::SessionId;
+use crate::limits::COMMAND_TTL_MAX;
 use crate::time::UnixMicros;
 
 impl Book {
@@ -65,8 +66,11 @@ impl Book {
     fn report(&mut self, now: UnixMicros, bound: Bound, report: &Report) -> Option<CommandUpdate> {
         let standing = Standing::by_agent(report.state.clone());
         let Some(kept) = self.commands.get_mut(&report.id) else {
-            // A backbone that lost the command learns of it by what became of it.
-            let command = report.command.clone()?;
+            // A backbone that lost the command learns of it by what became of it. One that nobody can have accepted, as
+            // its deadline is too far, is none; twice as far leaves room for clocks that were set back.
+            let ttl_max = i64::try_from(COMMAND_TTL_MAX.as_micros()).unwrap_or(i64::MAX);
+            let can_be = |command: &Command| command.deadline <= now.offset_by(ttl_max.saturating_mul(2));
+            let command = report.command.clone().filter(can_be).filter(|_| report.state.outcome().is_some())?;
             let kept = Kept { bound: Some(bound), told: Some(report.position), ..Kept::new(now, command, standing) };
             let update = kept.update();
             self.commands.insert(report.id.clone(), kept);
